@@ -1,0 +1,67 @@
+# Everything this project can do, by name. `make` alone lists it.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+FUZZ_S ?= 60
+BENCHES := transfers batches logins balances growth memory peers
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup style types house test coverage fault fuzz bench demo certs docs audit clean
+
+help: ## list what make can do
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## a virtual environment in .venv with all that is needed
+
+# The stamp is made last, so an interrupted set-up is begun again.
+$(READY): setup.cfg pyproject.toml
+	@echo "setting up $(VENV); the first time takes about a minute"
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Fortress needs Python 3.11 or newer; name one: make PYTHON=python3.11")'
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,bench]'
+	@touch $@
+
+style: setup ## lint (ruff)
+	$(BIN)/ruff check .
+
+types: setup ## check the types (mypy, strict)
+	$(BIN)/mypy
+
+house: setup ## check the rules of the house: imports, sizes, signs, test map
+	$(BIN)/python -m pytest -q tests/test_house.py
+
+test: style types coverage ## all checks and tests; the same command that CI runs
+	$(BIN)/python -m pytest
+
+coverage: setup ## every branch of each pure module, by its own test file
+	$(BIN)/python -m tests.pure_coverage
+
+fault: setup ## kills, cuts and full disks, for minutes
+	$(BIN)/python -m pytest tests/fault -m fault --timeout=1800
+
+fuzz: setup ## feed the decoders noise for FUZZ_S seconds each
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	@mkdir -p .fuzz
+	set -e; for file in tests/fuzz/fuzz_*.py; do \
+	  $(BIN)/python -m tests.fuzz.$$(basename $$file .py) -max_total_time=$(FUZZ_S) -artifact_prefix=.fuzz/; done
+
+bench: setup ## measure everything; each line of JSON is one result
+	set -e; for name in $(BENCHES); do $(BIN)/python -m bench.$$name; done
+
+demo: setup ## a bank on this machine with sample people and light load
+	$(BIN)/fortress demo
+
+certs: setup ## development certificates in certs/
+	$(BIN)/python -m fortress.authority certs
+
+docs: setup ## rewrite the reference pages that derive from the code
+	$(BIN)/python -m fortress.config > docs/reference/settings.md
+
+audit: setup ## look the dependencies up in the lists of known vulnerabilities
+	$(BIN)/pip-audit --skip-editable
+
+clean: ## take away what make made
+	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* .fuzz .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
