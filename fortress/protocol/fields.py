@@ -1,0 +1,52 @@
+"""The types that fields of messages have; their bounds live in the types, so decoding checks them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+PROTOCOL_VERSION = 1
+INTEGER_MAX = 2**63 - 1
+BATCH_ROWS_MAX = 8190
+PAGE_ROWS_MAX = 1000
+
+Id = Annotated[bytes, Meta(min_length=16, max_length=16, description="16 bytes, UUIDv7")]
+Number = Annotated[int, Meta(ge=1, le=INTEGER_MAX, description="account number with check digits")]
+Amount = Annotated[int, Meta(ge=1, le=INTEGER_MAX, description="minor units, at least 1")]
+Position = Annotated[int, Meta(ge=0, le=INTEGER_MAX, description="position in the journal")]
+Count = Annotated[int, Meta(ge=0, le=INTEGER_MAX, description="a whole number, 0 or more")]
+TimeUs = Annotated[int, Meta(ge=0, le=INTEGER_MAX, description="microseconds since 1970 UTC")]
+Minor = Annotated[int, Meta(ge=-INTEGER_MAX, le=INTEGER_MAX, description="minor units, signed")]
+Currency = Annotated[str, Meta(min_length=3, max_length=3, description="ISO 4217 code")]
+Text140 = Annotated[str, Meta(max_length=140, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$", description="text without controls")]
+Username = Annotated[
+    str, Meta(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9._-]*$", description="a username")
+]
+Role = Annotated[str, Meta(min_length=1, max_length=16, description="customer, teller, administrator or auditor")]
+Date = Annotated[str, Meta(max_length=10, pattern=r"^(\d{4}-\d{2}-\d{2})?$", description="YYYY-MM-DD or empty")]
+Hash = Annotated[bytes, Meta(min_length=32, max_length=32, description="32 bytes")]
+Point = Annotated[bytes, Meta(min_length=32, max_length=32, description="edwards25519 point, 32 bytes")]
+Scalar = Annotated[bytes, Meta(min_length=32, max_length=32, description="scalar mod l, 32 bytes little-endian")]
+Salt = Annotated[bytes, Meta(min_length=16, max_length=16, description="16 random bytes")]
+Blob = Annotated[bytes, Meta(max_length=4096, description="at most 4096 bytes")]
+Token = Annotated[str, Meta(max_length=2048, description="a session token (JWT)")]
+PageSize = Annotated[int, Meta(ge=1, le=PAGE_ROWS_MAX, description="rows asked for, 1 to 1000")]
+Names = Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=64, description="names")]
+Numbers = Annotated[list[Number], Meta(max_length=1024, description="account numbers")]
+
+
+class Request(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    """The fields of a request."""
+
+
+class Answer(Struct, frozen=True, gc=False):
+    """The fields of an answer; readers ignore keys they do not know, so answers may grow."""
+
+
+class Done(Answer, frozen=True):
+    """The answer of operations that have nothing to tell but where they stand in the journal."""
+
+    position: Position = 0
+    replayed: bool = False
+    approval: bytes = b""  # not empty: nothing was done yet, a second administrator must approve this id
