@@ -222,11 +222,3 @@ class StatusAnswer(Answer, frozen=True):
     tasks_processed: int
     uptime_s: float
     version: str
-
-
-class Refusal(Answer, frozen=True):
-    """The fields of a refusal or error."""
-
-    message: str
-    facts: dict[str, int | str | bool | None] = {}
-    retry: str = "never"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta, Struct
 
 PROTOCOL_VERSION = 1
@@ -20,6 +21,7 @@ TimeUs = Annotated[int, Meta(ge=0, le=INTEGER_MAX, description="microseconds sin
 Minor = Annotated[int, Meta(ge=-INTEGER_MAX, le=INTEGER_MAX, description="minor units, signed")]
 Currency = Annotated[str, Meta(min_length=3, max_length=3, description="ISO 4217 code")]
 Text140 = Annotated[str, Meta(max_length=140, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$", description="text without controls")]
+Reference = Annotated[str, Meta(max_length=140, description="text without controls")]  # see check_reference
 Username = Annotated[
     str, Meta(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9._-]*$", description="a username")
 ]
@@ -36,6 +38,12 @@ Names = Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=64,
 Numbers = Annotated[list[Number], Meta(max_length=1024, description="account numbers")]
 
 
+def check_reference(text: str) -> None:
+    """Refuse control and other unprintable characters: a tenth of the cost of a pattern on the hottest field."""
+    if not text.isprintable():
+        raise ValueError("Expected printable text - at `$.reference`")
+
+
 class Request(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """The fields of a request."""
 
@@ -50,3 +58,11 @@ class Done(Answer, frozen=True):
     position: Position = 0
     replayed: bool = False
     approval: bytes = b""  # not empty: nothing was done yet, a second administrator must approve this id
+
+
+class Refusal(Answer, frozen=True):
+    """The fields of a refusal or error."""
+
+    message: str
+    facts: dict[str, int | str | bool | None] = msgspec.field(default_factory=dict)
+    retry: str = "never"

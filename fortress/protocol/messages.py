@@ -39,7 +39,6 @@ from fortress.protocol.administration import (
     ListApprovals,
     ListUsers,
     Lock,
-    Refusal,
     Reopen,
     SetLimits,
     SetRole,
@@ -54,7 +53,7 @@ from fortress.protocol.administration import (
     UserAnswer,
     UsersAnswer,
 )
-from fortress.protocol.fields import INTEGER_MAX, Answer, Done, Request
+from fortress.protocol.fields import INTEGER_MAX, Answer, Done, Refusal, Request
 from fortress.protocol.money import (
     Deposit,
     GetHold,
@@ -208,7 +207,7 @@ _answer_envelope_decoder = msgspec.msgpack.Decoder(AnswerEnvelope)
 _request_decoders = {row.name: msgspec.msgpack.Decoder(row.request) for row in OPERATIONS.values()}
 _answer_decoders: dict[type[Answer], msgspec.msgpack.Decoder[Any]] = {
     answer: msgspec.msgpack.Decoder(answer)
-    for answer in {row.answer for row in OPERATIONS.values()} | {Refusal, EntryPush}
+    for answer in (*(row.answer for row in OPERATIONS.values()), Refusal, EntryPush)
 }
 
 

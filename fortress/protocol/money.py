@@ -15,9 +15,10 @@ from fortress.protocol.fields import (
     Date,
     Id,
     Number,
+    Reference,
     Request,
-    Text140,
     TimeUs,
+    check_reference,
 )
 
 
@@ -28,7 +29,10 @@ class Deposit(Request, frozen=True):
     account: Number
     amount_minor: Amount
     currency: Currency
-    reference: Text140 = ""
+    reference: Reference = ""
+
+    def __post_init__(self) -> None:
+        check_reference(self.reference)
 
 
 class Withdraw(Request, frozen=True):
@@ -38,7 +42,10 @@ class Withdraw(Request, frozen=True):
     account: Number
     amount_minor: Amount
     currency: Currency
-    reference: Text140 = ""
+    reference: Reference = ""
+
+    def __post_init__(self) -> None:
+        check_reference(self.reference)
 
 
 class Transfer(Request, frozen=True):
@@ -49,9 +56,12 @@ class Transfer(Request, frozen=True):
     credit: Number
     amount_minor: Amount
     currency: Currency
-    reference: Text140 = ""
+    reference: Reference = ""
     value_date: Date = ""
     order_signature: Annotated[bytes, Meta(max_length=64)] = b""
+
+    def __post_init__(self) -> None:
+        check_reference(self.reference)
 
 
 class TransferAnswer(Answer, frozen=True):
@@ -70,7 +80,10 @@ class TransferRow(Struct, frozen=True, array_like=True, forbid_unknown_fields=Tr
     debit: Number
     credit: Number
     amount_minor: Amount
-    reference: Text140 = ""
+    reference: Reference = ""
+
+    def __post_init__(self) -> None:
+        check_reference(self.reference)
 
 
 class Transfers(Request, frozen=True):
@@ -98,7 +111,10 @@ class Hold(Request, frozen=True):
     amount_minor: Amount
     currency: Currency
     expires_us: TimeUs
-    reference: Text140 = ""
+    reference: Reference = ""
+
+    def __post_init__(self) -> None:
+        check_reference(self.reference)
 
 
 class Post(Request, frozen=True):
@@ -148,4 +164,7 @@ class Reverse(Request, frozen=True):
     id: Id
     original: Id
     amount_minor: Count = 0
-    reference: Text140 = ""
+    reference: Reference = ""
+
+    def __post_init__(self) -> None:
+        check_reference(self.reference)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from fortress.protocol.fields import (
     Answer,
     Count,
@@ -37,7 +39,7 @@ class History(Request, frozen=True):
     account: Number
     cursor: Position = 0
     limit: PageSize = 50
-    kinds: Names = []
+    kinds: Names = msgspec.field(default_factory=list)
     from_us: TimeUs = 0
     to_us: TimeUs = 0
     amount_min_minor: Count = 0
@@ -137,7 +139,7 @@ class ConsistencyAnswer(Answer, frozen=True):
 class Subscribe(Request, frozen=True):
     """Push every entry that touches these accounts (none: all one's own) from a position on."""
 
-    accounts: Numbers = []
+    accounts: Numbers = msgspec.field(default_factory=list)
     from_position: Position = 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta, Struct
 
 from fortress.protocol.fields import Answer, Id, Names, Point, Request, Salt, Scalar, Text140, Token, Username
@@ -13,7 +14,7 @@ class Hello(Request, frozen=True):
     """Say which versions and features this side speaks; first message of both sides."""
 
     versions: Annotated[list[Annotated[int, Meta(ge=1, le=255)]], Meta(min_length=1, max_length=16)]
-    features: Names = []
+    features: Names = msgspec.field(default_factory=list)
     agent: Text140 = ""
 
 
