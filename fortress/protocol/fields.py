@@ -44,11 +44,11 @@ def check_reference(text: str) -> None:
         raise ValueError("Expected printable text - at `$.reference`")
 
 
-class Request(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+class Request(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """The fields of a request."""
 
 
-class Answer(Struct, frozen=True, gc=False):
+class Answer(Struct, frozen=True, omit_defaults=True, gc=False):
     """The fields of an answer; readers ignore keys they do not know, so answers may grow."""
 
 

@@ -205,9 +205,10 @@ _encoder = msgspec.msgpack.Encoder()
 _envelope_decoder = msgspec.msgpack.Decoder(Envelope)
 _answer_envelope_decoder = msgspec.msgpack.Decoder(AnswerEnvelope)
 _request_decoders = {row.name: msgspec.msgpack.Decoder(row.request) for row in OPERATIONS.values()}
+_answer_types: set[type[Answer]] = {row.answer for row in OPERATIONS.values()}
+_answer_types.update((Refusal, EntryPush))
 _answer_decoders: dict[type[Answer], msgspec.msgpack.Decoder[Any]] = {
-    answer: msgspec.msgpack.Decoder(answer)
-    for answer in (*(row.answer for row in OPERATIONS.values()), Refusal, EntryPush)
+    answer: msgspec.msgpack.Decoder(answer) for answer in _answer_types
 }
 
 
