@@ -86,8 +86,8 @@ class ServerSettings:
 
     host: str = text("127.0.0.1", "address to listen on; 0.0.0.0 or :: for all", pattern=r"\S+")
     port: int = number(7611, "port to listen on; 0 takes a free one", 0, 65535)
-    connections_max: int = number(4096, "connections at once; more are closed at once", 1, reloadable=True)
-    connections_per_address_max: int = number(1024, "connections at once from one address", 1, reloadable=True)
+    connections_max: int = number(4096, "connections open at a time; further ones are closed", 1, reloadable=True)
+    connections_per_address_max: int = number(1024, "connections open at a time from one address", 1, reloadable=True)
     handshake_s: int = number(10, "seconds from the first byte to a finished handshake", 1, 300, reloadable=True)
     idle_s: int = number(900, "seconds without a message after which a connection is closed", 1, 86400, reloadable=True)
     outstanding_max: int = number(1024, "requests of one connection that wait for an answer", 1, 65535, reloadable=True)
@@ -277,7 +277,8 @@ def _declared() -> Iterator[Line]:
         factory: object = section.default_factory
         if isinstance(factory, type) and is_dataclass(factory):
             for item in fields(factory):
-                yield Line(section.name, item.name, item.metadata["rule"], item.default)
+                default: Value = getattr(factory(), item.name)
+                yield Line(section.name, item.name, item.metadata["rule"], default)
 
 
 LINES: Mapping[str, Line] = MappingProxyType({line.key: line for line in _declared()})

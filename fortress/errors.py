@@ -476,6 +476,13 @@ class AddressInUse(UsageError):
     hint = "stop what listens there or set another port in fortress.toml"
 
 
+class CertificateUnusable(UsageError):
+    """A certificate or its key is missing, unreadable, too open or not the right one."""
+
+    code = 6008
+    hint = "'fortress cert show' lists them; 'fortress cert renew' makes new ones under the same authority"
+
+
 def status_name(status: int) -> str:
     """Name a status number for people and metrics; an unknown number keeps its digits."""
     return Status(status).name if status in Status._value2member_map_ else f"status_{status}"
