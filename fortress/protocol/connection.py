@@ -22,6 +22,7 @@ What arrives when nothing is taken any more is ignored, as in TLS (RFC 8446, 6.1
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from enum import Enum
 from typing import Final
@@ -108,7 +109,7 @@ TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
 }
 
 
-class Connection:
+class Connection(ABC):
     """What both sides of a session share; use `ServerConnection` or `ClientConnection`.
 
     Args:
@@ -295,8 +296,9 @@ class Connection:
         self._fail()
         raise HandshakeFailed(f"handshake and login did not finish within {LOGIN_DEADLINE_S:g} s")
 
+    @abstractmethod
     def _receive_handshake(self, message: bytes) -> None:
-        raise NotImplementedError
+        """Take the other side's one message of the handshake and open the channel."""
 
     def _open_channel(self, channel: Channel) -> None:
         self._sealer = channel.sealer

@@ -42,6 +42,16 @@ _UNDERSTOOD: Final = frozenset(
         ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
     }
 )
+# What parsing a hostile certificate raises, now or when a part of it is first looked at; msgspec's are ValueErrors too.
+_UNUSABLE: Final = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.ExtensionNotFound,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[bytes]).decode
 
@@ -115,7 +125,7 @@ def verify_identity(
         _check_signature(leaf, signature, static_key_statement(bank_id, static_public))
     except InvalidSignature as exc:
         raise ServerNotTrusted("a signature of the server's identity is wrong") from exc
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.ExtensionNotFound, x509.DuplicateExtension) as exc:
+    except _UNUSABLE as exc:
         raise ServerNotTrusted("the server's certificates cannot be used") from exc
     if pinned_fingerprint is not None:
         _check_pin(path, pinned_fingerprint)
@@ -130,7 +140,7 @@ def _decode_payload(payload: bytes) -> tuple[list[x509.Certificate], bytes]:
         if not 0 < len(chain_der) <= CHAIN_LENGTH_MAX:
             raise ServerNotTrusted(f"the server shows {len(chain_der)} certificates, not 1 to {CHAIN_LENGTH_MAX}")
         return [x509.load_der_x509_certificate(der) for der in chain_der], signature
-    except ValueError as exc:  # msgspec's errors are ValueErrors too
+    except _UNUSABLE as exc:
         raise ServerNotTrusted("the server's identity is malformed") from exc
 
 
@@ -146,8 +156,6 @@ def _walk(
             raise ServerNotTrusted("the server shows the CA's certificate as its own")
         _check_certificate(certificate, now)
         path.append(certificate)
-        if certificate in ca_certificates:
-            return path
         root = _find_root(certificate, ca_certificates)
         if root is not None:
             _check_issuer(certificate, root, depth=len(path) - 1)

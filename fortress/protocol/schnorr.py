@@ -19,6 +19,7 @@ import hashlib
 import hmac
 import unicodedata
 from functools import lru_cache
+from itertools import product
 from typing import Final
 
 import msgspec
@@ -90,9 +91,15 @@ def is_valid_public_key(public: bytes) -> bool:
 
 
 def commit(entropy: bytes) -> tuple[bytes, bytes]:
-    """Make the first move (r, R) from 64 fresh random bytes; r stays here and serves one proof only."""
+    """Make the first move (r, R) from 64 fresh random bytes; r stays here and serves one proof only.
+
+    Raises:
+        LocalProtocolError: the entropy has another size, or is all zero or otherwise no entropy.
+    """
     _require_size("entropy", entropy, ENTROPY_SIZE_BYTES)
     r = crypto_core_ed25519_scalar_reduce(entropy)
+    if r == bytes(SIZE_BYTES):
+        raise LocalProtocolError("the entropy for a commitment is not random")
     return r, crypto_scalarmult_ed25519_base_noclamp(r)
 
 
@@ -234,6 +241,7 @@ _DISGUISES: Final = (
     str.maketrans("013457@$!", "oieastasi"),
     str.maketrans("013457@$!", "oleastasl"),
 )
+_DISGUISED_LENGTH_MAX: Final = 64
 
 
 def _repeated_unit_length(text: str) -> int:
@@ -250,10 +258,13 @@ def _is_sequence(text: str) -> bool:
 
 
 def _plain_forms(text: str) -> set[str]:
-    """The text, and what is left of it without digits and signs around it, each also with look-alikes undone."""
-    letters_from = next((at for at, char in enumerate(text) if char.isalpha()), len(text))
-    letters_to = next((at for at in range(len(text), 0, -1) if text[at - 1].isalpha()), 0)
-    forms = {text, text[letters_from:letters_to]}
+    """The text, and what is left when digits and signs around it are taken away, each also with look-alikes undone."""
+    letters = [at for at, char in enumerate(text) if char.isalpha()]
+    forms = {text}
+    if letters and len(text) <= _DISGUISED_LENGTH_MAX:
+        # Every cut, not just the shortest core: a digit at the edge may be decoration or a letter in disguise.
+        cuts = product(range(letters[0] + 1), range(letters[-1] + 1, len(text) + 1))
+        forms |= {text[start:stop] for start, stop in cuts}
     return forms | {form.translate(table) for form in forms for table in _DISGUISES}
 
 
@@ -263,3 +274,15 @@ def _common_passwords() -> frozenset[str]:
 
     text = files(__package__).joinpath("common_passwords.txt").read_text(encoding="utf-8")
     return frozenset(line for line in text.splitlines() if line and not line.startswith("#"))
+
+
+KEY_PROOF_LABEL: Final = b"fortress key proof v1"
+
+
+def key_proof_nonce(handshake_hash: bytes) -> bytes:
+    """Give the nonce with which a new key is proven on a channel, where no third move is worth its round trip.
+
+    The handshake hash, fresh on each channel, stands in for the bank's nonce: the proof is worth nothing elsewhere.
+    """
+    _require_size("hash", handshake_hash, SIZE_BYTES)
+    return hashlib.sha256(KEY_PROOF_LABEL + handshake_hash).digest()
