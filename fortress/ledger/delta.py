@@ -1,0 +1,157 @@
+"""What one record changes in the tables, gathered while its entries are applied to the working state.
+
+The working state runs ahead of what is committed, and the tables may hold only what is: so a delta takes its rows
+when its record is closed (:meth:`Delta.freeze`), not when they are written.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fortress.ledger.merkle import Tile
+    from fortress.ledger.model import Account, Approval, Customer, Hold, Invitation
+
+Row = tuple[Any, ...]
+
+
+class Delta:
+    """The changes of one record; each list holds rows of one table."""
+
+    __slots__ = (
+        "accounts",
+        "approvals",
+        "chain",
+        "count",
+        "customers",
+        "entries",
+        "first_position",
+        "hash",
+        "holds",
+        "ids",
+        "invitations",
+        "lsn",
+        "marks",
+        "reversals",
+        "rows",
+        "sessions",
+        "tiles",
+        "time_us",
+        "touched",
+        "trail",
+    )
+
+    def __init__(self) -> None:
+        self.lsn = 0
+        self.first_position = 0
+        self.count = 0
+        self.time_us = 0
+        self.hash = b""
+        self.entries: list[bytes] = []
+        self.chain: list[tuple[int, int, int, int, int]] = []  # position, account, its entry before, account, before
+        self.ids: list[tuple[bytes, int]] = []
+        self.marks: list[tuple[int, int]] = []
+        self.trail: list[int] = []
+        self.sessions: list[tuple[bytes, int, int]] = []
+        self.tiles: list[Tile] = []
+        self.reversals: dict[bytes, int] = {}
+        self.touched: dict[int, Account] = {}
+        self.accounts: dict[int, Account] = {}
+        self.holds: dict[bytes, Hold] = {}
+        self.customers: dict[int, Customer] = {}
+        self.approvals: dict[bytes, Approval] = {}
+        self.invitations: dict[bytes, Invitation] = {}
+        self.rows: dict[str, dict[Any, Row]] = {}
+
+    def freeze(self, *, lsn: int, first_position: int, time_us: int, hash: bytes, entries: list[bytes]) -> None:
+        """Take the rows as they are after this record; later entries no longer show in them."""
+        self.lsn, self.first_position, self.count = lsn, first_position, len(entries)
+        self.time_us, self.hash, self.entries = time_us, hash, entries
+        rows = self.rows
+        rows["balances"] = {number: account.counters() for number, account in self.touched.items()}
+        self.touched = {}
+        if self.accounts:
+            rows["accounts"] = {a.number: _account_row(a) for a in self.accounts.values()}
+        if self.holds:
+            rows["holds"] = {h.id: _hold_row(h) for h in self.holds.values()}
+        if self.customers:
+            rows["customers"] = {c.customer: _customer_row(c) for c in self.customers.values()}
+        if self.approvals:
+            rows["approvals"] = {a.id: _approval_row(a) for a in self.approvals.values()}
+        if self.invitations:
+            rows["invitations"] = {i.digest: _invitation_row(i) for i in self.invitations.values()}
+        if self.reversals:
+            rows["reversals"] = {
+                original: (original.hex(), total, first_position + len(entries) - 1)
+                for original, total in self.reversals.items()
+            }
+        if self.sessions:
+            rows["sessions"] = {session: (session.hex(), customer, until) for session, customer, until in self.sessions}
+        self.accounts = {}
+        self.holds = {}
+        self.customers = {}
+        self.approvals = {}
+        self.invitations = {}
+        self.reversals = {}
+
+
+def _account_row(a: Account) -> Row:
+    return (
+        a.number,
+        a.owner,
+        a.kind,
+        a.currency,
+        a.state,
+        a.floor,
+        a.limit_payment,
+        a.limit_day,
+        a.limit_month,
+        int(a.signed_orders_only),
+        a.opened_us,
+        a.version,
+    )
+
+
+def _hold_row(h: Hold) -> Row:
+    return (
+        h.id.hex(),
+        h.debit,
+        h.credit,
+        h.amount,
+        h.currency,
+        h.placed_us,
+        h.expires_us,
+        h.reference,
+        h.state,
+        h.posted,
+        h.position,
+    )
+
+
+def _customer_row(c: Customer) -> Row:
+    return (
+        c.customer,
+        c.handle.hex(),
+        " ".join(c.roles),
+        c.salt.hex(),
+        c.memory_kib,
+        c.iterations,
+        c.lanes,
+        c.sealed_public.hex(),
+        c.signing.hex(),
+        c.profile.hex(),
+        c.created_us,
+        c.state,
+        c.locked_until_us,
+        c.default_account,
+        c.account_count,
+        c.position,
+    )
+
+
+def _approval_row(a: Approval) -> Row:
+    return (a.id.hex(), a.operation, a.command.hex(), a.summary, a.asked_by, a.asked_us, a.state, a.position)
+
+
+def _invitation_row(i: Invitation) -> Row:
+    return (i.digest.hex(), i.role, i.expires_us, int(i.used), i.position)

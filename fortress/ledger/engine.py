@@ -1,0 +1,224 @@
+"""The embedded engine: journal, working state, tree and tables of one bank, opened, recovered and kept in step.
+
+Blocking and single-minded: judging and closing records happen on one thread (the event loop's), writing the journal
+on another, writing the tables on a third; the engine itself starts none. Order of truth: the journal is the durable
+history, the tables follow it, the working state runs ahead of both by what is judged and not yet written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from fortress.errors import BooksBroken, ChainBroken, IntegrityFailed, Status
+from fortress.ledger import entries as codec
+from fortress.ledger.acts import JUDGES
+from fortress.ledger.commands import BatchRow, Command, MoveBatch, MoveMoney
+from fortress.ledger.delta import Delta
+from fortress.ledger.journal import Journal
+from fortress.ledger.merkle import Tree, leaf_hashes
+from fortress.ledger.records import Record, entries, make_record
+from fortress.ledger.rules import Verdict, judge_failed_row, judge_move, row_command
+from fortress.ledger.state import State
+from fortress.ledger.store import Store
+
+REPLAY_ENTRIES_MAX = 20_000  # entries put into the tables at once when the journal is ahead of them
+EPOCH_FIRST = 1
+ID_SKEW_S = 60
+
+
+class Engine:
+    """One bank's ledger on this machine; made by :meth:`open`."""
+
+    def __init__(self, bank: str, journal: Journal, store: Store, state: State, tree: Tree) -> None:
+        self.bank = bank
+        self.journal = journal
+        self.store = store
+        self.state = state
+        self.tree = tree
+        self.epoch = EPOCH_FIRST
+        self.last = journal.last
+        self.last_us = self.last.time_us if self.last else 0
+        self.id_skew_us = ID_SKEW_S * 1_000_000
+        self.delta = Delta()
+        self.pending: list[bytes] = []
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        *,
+        bank: str,
+        data_key: bytes,
+        store_key: bytes,
+        segment_bytes: int = 64 * 1024 * 1024,
+        cache_mb: int = 64,
+        account_cache_max: int = 131_072,
+        id_cache_max: int = 131_072,
+        id_skew_s: int = ID_SKEW_S,
+        on_progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Engine:
+        """Open a bank's ledger in ``folder`` and bring the tables up to the journal.
+
+        Args:
+            on_progress: told records applied and records to apply while the tables catch up.
+
+        Raises:
+            LedgerError: what is wrong and what to do; nothing was changed then.
+        """
+        store = Store(folder / "ledger.db", store_key, cache_mb=cache_mb)
+        journal = Journal.open(
+            folder / "journal", data_key, bank=bank, segment_bytes=segment_bytes, applied_lsn=store.applied_lsn
+        )
+        state = State(account_cache_max=account_cache_max, id_cache_max=id_cache_max)
+        store.load_state(state)
+        tree = Tree.restore(store.applied_position, store.tile)
+        engine = cls(bank, journal, store, state, tree)
+        engine.id_skew_us = id_skew_s * 1_000_000
+        engine._catch_up(on_progress)
+        engine.forget_ids_before_now()
+        return engine
+
+    def close(self) -> None:
+        """Close the files; everything committed is durable already."""
+        self.journal.close()
+        self.store.close()
+
+    def _catch_up(self, on_progress: Callable[[int, int], None]) -> None:
+        """Apply the journal's records that the tables do not have yet."""
+        if self.last is None or self.store.applied_lsn >= self.last.lsn:
+            return
+        first, total = self.store.applied_lsn + 1, self.last.lsn - self.store.applied_lsn
+        deltas: list[Delta] = []
+        count = 0
+        for record in self.journal.records(first):
+            if record.lsn == first and record.previous_hash != self.store.applied_hash:
+                raise ChainBroken(f"the tables do not belong to this journal: record {record.lsn} does not follow them")
+            deltas.append(self.follow(record))
+            count += record.count
+            if count >= REPLAY_ENTRIES_MAX:
+                self.store.apply(deltas)
+                deltas, count = [], 0
+                self.state.trim(self.store.applied_position)
+                on_progress(record.lsn - first + 1, total)
+        if deltas:
+            self.store.apply(deltas)
+            self.state.trim(self.store.applied_position)
+        on_progress(total, total)
+
+    def follow(self, record: Record) -> Delta:
+        """Apply a record made elsewhere or before to the working state, checking it; return what the tables learn.
+
+        Raises:
+            BooksBroken: balances do not continue.
+            IntegrityFailed: the tree after it is not the one the record names.
+        """
+        delta = Delta()
+        blobs = entries(record)
+        for blob in blobs:
+            entry = codec.decode(blob)
+            wanted = self.state.missing_for_entry(entry)
+            while wanted is not None:
+                self.state.fill(wanted, self.store.load(wanted))
+                wanted = self.state.missing_for_entry(entry)
+            self.state.apply(entry, delta)
+        self.tree.append(leaf_hashes(blobs))
+        if self.tree.root() != record.tree_root or self.tree.size != record.tree_size:
+            raise IntegrityFailed(f"the tree after record {record.lsn} is not the one it names")
+        self._freeze(delta, record, blobs)
+        self.last, self.last_us = record, max(self.last_us, record.time_us)
+        return delta
+
+    def _freeze(self, delta: Delta, record: Record, blobs: list[bytes]) -> None:
+        delta.tiles = self.tree.tiles_to_store()
+        delta.freeze(
+            lsn=record.lsn,
+            first_position=record.first_position + 1,
+            time_us=record.time_us,
+            hash=record.hash,
+            entries=blobs,
+        )
+
+    def forget_ids_before_now(self) -> None:
+        """Note that ids up to the last record's time (and the allowed skew) may be in the tables only."""
+        latest_ms = (self.last_us + self.id_skew_us) // 1000
+        self.state.id_seen = max(self.state.id_seen, latest_ms.to_bytes(6, "big") + b"\xff" * 10)
+
+    # --- Judging ---------------------------------------------------------------------------------------------------
+    def clock(self, now_us: int) -> int:
+        """Make the time of a judgement: the clock, but never before what was written; moves the bound for ids."""
+        if now_us < self.last_us:
+            now_us = self.last_us
+        self.last_us = now_us
+        self.state.id_ahead = ((now_us + self.id_skew_us) // 1000).to_bytes(6, "big") + bytes(10)
+        return now_us
+
+    def judge(self, command: Command, now_us: int) -> Verdict:
+        """Judge one command whose keys are all in memory, and apply what it writes to the working state."""
+        verdict = JUDGES[type(command)](self.state, command, now_us)
+        entry = verdict.entry
+        if entry is not None and not verdict.replayed:
+            verdict.position = self.state.apply(entry, self.delta)
+            self.pending.append(codec.encode(entry))
+        return verdict
+
+    def judge_batch(self, command: MoveBatch, now_us: int) -> list[Verdict]:
+        """Judge the rows of a batch in order, each on top of those before; all or none when it is atomic."""
+        commands = [row_command(command.actor, command.currency, row) for row in command.rows]
+        if command.atomic:
+            refused = self._rehearse(commands, command.rows, now_us)
+            if refused:
+                return [self._apply_verdict(refused.get(row.id) or judge_failed_row(row, now_us)) for row in commands]
+        judge = self.judge
+        return [judge(row, now_us) for row in commands]
+
+    def _rehearse(self, commands: Sequence[MoveMoney], rows: Sequence[BatchRow], now_us: int) -> dict[bytes, Verdict]:
+        """Judge an atomic batch on a copy of the accounts it names; return the refusals, by id."""
+        copy = State()
+        copy.currencies, copy.id_ahead, copy.position = self.state.currencies, self.state.id_ahead, self.state.position
+        for row in rows:
+            for number in (row.debit, row.credit):
+                account = self.state.account(number)
+                if account is not None and number not in copy.accounts:
+                    copy.accounts.put(number, replace(account))
+            known = self.state.known(row.id)
+            if known is not None:
+                copy.ids.put(row.id, known)
+        refused: dict[bytes, Verdict] = {}
+        scratch = Delta()
+        for command in commands:
+            verdict = judge_move(copy, command, now_us)
+            if verdict.status is not Status.ok:
+                refused[command.id] = verdict
+            elif not verdict.replayed:
+                copy.apply(verdict.entry, scratch)
+        return refused
+
+    def _apply_verdict(self, verdict: Verdict) -> Verdict:
+        if verdict.entry is not None and not verdict.replayed and verdict.entry.id not in self.state.ids:
+            verdict.position = self.state.apply(verdict.entry, self.delta)
+            self.pending.append(codec.encode(verdict.entry))
+        return verdict
+
+    def close_record(self, now_us: int, commit_lsn: int) -> tuple[Record, Delta] | None:
+        """Make one record of what was judged since the last; None when nothing was."""
+        if not self.pending:
+            return None
+        blobs, delta = self.pending, self.delta
+        self.pending, self.delta = [], Delta()
+        self.tree.append(leaf_hashes(blobs))
+        record = make_record(
+            blobs,
+            previous=self.last,
+            bank=self.bank,
+            epoch=self.epoch,
+            time_us=self.clock(now_us),
+            commit_lsn=commit_lsn,
+            tree_root=self.tree.root(),
+        )
+        if self.tree.size != self.state.position:
+            raise BooksBroken(f"the tree has {self.tree.size} leaves after {self.state.position} entries")
+        self._freeze(delta, record, blobs)
+        self.last = record
+        return record, delta

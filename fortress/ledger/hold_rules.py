@@ -1,0 +1,227 @@
+"""Judge holds and reversals: money reserved, taken, freed; a transfer undone.
+
+The same law as :mod:`fortress.ledger.rules`: look, decide, change nothing. A hold is posted, voided or expired once;
+all entries of one hold carry its id, so posting and voiding need no id of their own and are repeatable by nature.
+"""
+
+from __future__ import annotations
+
+from fortress.errors import Status
+from fortress.ledger.commands import PlaceHold, PostHold, ReleaseHold, ReverseMoney
+from fortress.ledger.entries import AnyEntry, FactPairs, HoldPlaced, HoldReleased, Posted
+from fortress.ledger.model import DAY_US, Actor, Hold, HoldState, TransferKind
+from fortress.ledger.rules import (
+    Books,
+    Verdict,
+    check_money,
+    check_parties,
+    check_states,
+    content_digest,
+    is_too_far_ahead,
+    refuse,
+    replay_refusal,
+)
+
+HOLD_SPAN_US_MAX = 366 * DAY_US
+_OK = Status.ok
+_TRANSFER = int(TransferKind.transfer)
+_REVERSAL = int(TransferKind.reversal)
+
+
+# --- Holds ---------------------------------------------------------------------------------------------------------
+def judge_place_hold(books: Books, command: PlaceHold, now_us: int) -> Verdict:
+    """Judge the placing of a hold."""
+    c = command
+    digest = content_digest("hold", c.debit, c.credit, c.amount, c.currency, c.expires_us, c.reference)
+    known = books.known(c.id)
+    if known is not None:
+        return _replay_hold(known, command, digest)
+    if is_too_far_ahead(c.id, books.id_ahead):
+        return Verdict(Status.id_too_far_ahead)
+    debit, credit = books.account(c.debit), books.account(c.credit)
+    status = check_parties(books, c.actor, c, debit, credit, _TRANSFER)
+    facts: FactPairs = ()
+    if status is _OK:
+        assert debit is not None and credit is not None
+        if not now_us < c.expires_us <= now_us + HOLD_SPAN_US_MAX:
+            status, facts = Status.expiry_in_the_past, (("latest_us", now_us + HOLD_SPAN_US_MAX),)
+        elif debit.signed_orders_only and c.actor.customer == debit.owner:
+            status = Status.order_signature_required
+        else:
+            status, facts = check_money(debit, credit, c.amount, now_us, held=True)
+    if status is not _OK:
+        return refuse(c, status, digest, now_us, operation="hold", account=c.debit, facts=facts)
+    assert debit is not None and credit is not None
+    pending = (debit.debits_pending + c.amount, credit.credits_pending + c.amount)
+    entry = HoldPlaced(
+        now_us, c.id, c.debit, c.credit, c.amount, c.currency, c.expires_us, c.reference, *pending, c.actor.customer
+    )
+    return Verdict(_OK, entry)
+
+
+def _replay_hold(known: tuple[int, AnyEntry], command: PlaceHold, digest: bytes) -> Verdict:
+    position, e = known
+    if type(e) is HoldPlaced:
+        c = command
+        same = (e.debit, e.credit, e.amount, e.currency, e.expires_us, e.reference, e.actor) == (
+            c.debit,
+            c.credit,
+            c.amount,
+            c.currency,
+            c.expires_us,
+            c.reference,
+            c.actor.customer,
+        )
+        return Verdict(_OK, e, replayed=True, position=position) if same else Verdict(Status.id_reused)
+    return replay_refusal(known, digest, command.actor) or Verdict(Status.id_reused)
+
+
+_FINAL_HOLD_STATUS = {
+    int(HoldState.posted): Status.hold_already_posted,
+    int(HoldState.voided): Status.hold_already_voided,
+    int(HoldState.expired): Status.hold_expired,
+}
+
+
+def _may_act_on_hold(hold: Hold, books: Books, actor: Actor, *, as_payee: bool) -> bool:
+    if actor.is_cashier:
+        return True
+    account = books.account(hold.credit if as_payee else hold.debit)
+    return account is not None and account.owner == actor.customer
+
+
+def judge_post_hold(books: Books, command: PostHold, now_us: int) -> Verdict:
+    """Judge the taking of held money: by the payee or a cashier, before expiry, once, at most what was held.
+
+    Freezing after the hold was placed does not stop it: the money was promised before.
+    """
+    hold = books.hold(command.id)
+    if hold is None or not (
+        _may_act_on_hold(hold, books, command.actor, as_payee=True)
+        or _may_act_on_hold(hold, books, command.actor, as_payee=False)
+    ):
+        return Verdict(Status.hold_unknown)
+    amount = command.amount or hold.amount
+    if hold.state == HoldState.posted and hold.posted == amount:
+        return Verdict(_OK, None, replayed=True, position=hold.position)
+    if hold.state != HoldState.open:
+        return Verdict(_FINAL_HOLD_STATUS[hold.state])
+    if now_us >= hold.expires_us:
+        return Verdict(Status.hold_expired, facts=(("expired_us", hold.expires_us),))
+    if amount > hold.amount:
+        return Verdict(Status.exceeds_hold, facts=(("held_minor", hold.amount),))
+    debit, credit = books.account(hold.debit), books.account(hold.credit)
+    assert debit is not None and credit is not None
+    entry = Posted(
+        now_us,
+        hold.id,
+        hold.debit,
+        hold.credit,
+        amount,
+        hold.currency,
+        _TRANSFER,
+        hold.reference,
+        debit.balance - amount,
+        credit.balance + amount,
+        command.actor.customer,
+        hold.amount,
+    )
+    return Verdict(_OK, entry)
+
+
+def judge_release_hold(books: Books, command: ReleaseHold, now_us: int) -> Verdict:
+    """Judge the freeing of held money: voided by the payee or a cashier, or expired by the bank's clock."""
+    hold = books.hold(command.id)
+    if hold is None or not _may_act_on_hold(hold, books, command.actor, as_payee=True):
+        return Verdict(Status.hold_unknown)
+    if hold.state == command.state:
+        return Verdict(_OK, None, replayed=True, position=hold.position)
+    if hold.state != HoldState.open:
+        return Verdict(_FINAL_HOLD_STATUS[hold.state])
+    if command.state == HoldState.expired and now_us < hold.expires_us:
+        return Verdict(Status.hold_unknown)
+    debit, credit = books.account(hold.debit), books.account(hold.credit)
+    assert debit is not None and credit is not None
+    pending = (debit.debits_pending - hold.amount, credit.credits_pending - hold.amount)
+    entry = HoldReleased(
+        now_us, hold.id, command.state, hold.debit, hold.credit, hold.amount, *pending, command.actor.customer
+    )
+    return Verdict(_OK, entry)
+
+
+# --- Reversals -----------------------------------------------------------------------------------------------------
+def judge_reverse(books: Books, command: ReverseMoney, now_us: int) -> Verdict:
+    """Judge the undoing of a transfer by a cashier: never more than the original, never a reversal."""
+    c = command
+    digest = content_digest("reverse", c.original, c.amount, c.reference)
+    known = books.known(c.id)
+    original = books.known(c.original)
+    if known is not None:
+        return _replay_reverse(known, command, digest, original)
+    if is_too_far_ahead(c.id, books.id_ahead):
+        return Verdict(Status.id_too_far_ahead)
+    status, facts, amount = _check_original(books, c, original)
+    if status is _OK:
+        assert original is not None and type(original[1]) is Posted
+        entry = original[1]
+        debit, credit = books.account(entry.credit), books.account(entry.debit)
+        assert debit is not None and credit is not None
+        status = check_states(debit.state, credit.state)
+        if status is _OK:
+            status, facts = check_money(debit, credit, amount, now_us, limited=False)
+    if status is not _OK:
+        return refuse(c, status, digest, now_us, operation="reverse", facts=facts)
+    assert original is not None and type(original[1]) is Posted
+    return Verdict(_OK, _reversal(books, c, original[1], amount, now_us))
+
+
+def _check_original(
+    books: Books, command: ReverseMoney, original: tuple[int, AnyEntry] | None
+) -> tuple[Status, FactPairs, int]:
+    if original is None or type(original[1]) not in (Posted, HoldPlaced):
+        return Status.original_unknown, (), 0
+    entry = original[1]
+    if type(entry) is not Posted or entry.kind == _REVERSAL:
+        return Status.original_not_reversible, (), 0
+    left = entry.amount - books.reversed_minor(command.original)
+    amount = command.amount or left
+    if amount > left or amount == 0:
+        return Status.exceeds_original, (("left_minor", left),), 0
+    return _OK, (), amount
+
+
+def _reversal(books: Books, command: ReverseMoney, original: Posted, amount: int, now_us: int) -> Posted:
+    debit, credit = books.account(original.credit), books.account(original.debit)
+    assert debit is not None and credit is not None
+    return Posted(
+        now_us,
+        command.id,
+        original.credit,
+        original.debit,
+        amount,
+        original.currency,
+        _REVERSAL,
+        command.reference,
+        debit.balance - amount,
+        credit.balance + amount,
+        command.actor.customer,
+        0,
+        "",
+        command.original,
+    )
+
+
+def _replay_reverse(
+    known: tuple[int, AnyEntry], command: ReverseMoney, digest: bytes, original: tuple[int, AnyEntry] | None
+) -> Verdict:
+    position, entry = known
+    if type(entry) is Posted:
+        whole = original is not None and type(original[1]) is Posted and entry.amount == original[1].amount
+        same = (
+            entry.original == command.original
+            and entry.reference == command.reference
+            and (entry.amount == command.amount or (command.amount == 0 and whole))
+            and entry.actor == command.actor.customer
+        )
+        return Verdict(_OK, entry, replayed=True, position=position) if same else Verdict(Status.id_reused)
+    return replay_refusal(known, digest, command.actor) or Verdict(Status.id_reused)
