@@ -1,0 +1,282 @@
+"""The journal: the durable truth, one sealed record after another in segment files; knows no asyncio.
+
+``append`` returns when the record is on the disk, and ``open`` finds after a crash exactly what was: every record that
+``append`` returned for, and at most one more. What the bytes are and how they are written says :mod:`.segment`, what
+is made of damage says :mod:`.recovery`.
+
+After any failed write or sync the journal is dead: the kernel may forget a failed page, so a second sync would prove
+nothing. A full disk is no such failure: it shows when the next segment's file is made, before anything of a record is
+written, and the same record may be tried again.
+
+A damaged *last* record cannot be told from a torn one by the journal alone; who knows how far it must reach (the
+tables' ``applied_lsn``) says so to ``open``.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from bisect import bisect_right
+from collections.abc import Iterator
+from pathlib import Path
+
+from fortress.errors import ChainBroken, DiskFull, JournalCorrupt, JournalWriteFailed, KeyUnusable
+from fortress.ledger.records import FIRST_LSN, GENESIS_HASH, Record, check_follows, encode
+from fortress.ledger.recovery import Part, Recovered, read_record, recover, segment_name, sync_folder
+from fortress.ledger.segment import (
+    BLOCK_SIZE_BYTES,
+    DATA_KEY_SIZE_BYTES,
+    NONCE_SIZE_BYTES,
+    SALT_SIZE_BYTES,
+    Entropy,
+    Seal,
+    SegmentHeader,
+    SegmentReader,
+    SegmentWriter,
+    Write,
+    segment_size_for,
+    write_durably,
+)
+from fortress.ledger.spare import Spare, free_space, is_disk_full
+
+SEGMENT_SIZE_BYTES = 64 * 1024 * 1024
+LOW_SPACE_SEGMENTS = 2
+"""Free space under this many segments is low."""
+
+_CLOSED = "the journal is closed"
+
+
+class Journal:
+    """The journal of one bank on one node: append, read back, drop what is no longer needed.
+
+    ``append`` is for one thread at a time and blocks for the disk; reading goes on beside it in other threads.
+    The folder must belong to this process alone; the node's lock sees to that. Made by :meth:`open`.
+    """
+
+    def __init__(
+        self, folder: Path, data_key: bytes, *, bank: str, segment_bytes: int, entropy: Entropy, write: Write
+    ) -> None:
+        self._folder = folder
+        self._data_key = data_key
+        self._bank = bank
+        self._segment_bytes = segment_bytes
+        self._entropy = entropy
+        self._write = write
+        self._lock = threading.Lock()
+        self._unusable = ""
+        self._spare = Spare(folder, segment_bytes)
+        found = recover(folder, data_key, bank=bank, entropy=entropy, write=write) or self._first_segment()
+        self._parts = found.parts
+        self._writer = found.writer
+        self._last = found.last
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        data_key: bytes,
+        *,
+        bank: str,
+        segment_bytes: int = SEGMENT_SIZE_BYTES,
+        applied_lsn: int | None = None,
+        entropy: Entropy = os.urandom,
+        write: Write = write_durably,
+    ) -> Journal:
+        """Open the journal in ``folder``, recovering from a crash, or start an empty one.
+
+        Checks how all segments join, opens and checks every record of the last one and every record after
+        ``applied_lsn``, overwrites a torn tail, and makes sure that what it found is durable.
+
+        Args:
+            data_key: 32 bytes; each segment's keys are derived from it.
+            segment_bytes: size of new segments, a multiple of 4 KiB.
+            applied_lsn: how far the tables are; None if that is not known.
+
+        Raises:
+            JournalCorrupt: damage; the message says file, offset and record, the hint what to do.
+            KeyUnusable: the data key is not the one the journal was written with.
+            DiskFull: there is no space for the first segment.
+            JournalWriteFailed: the disk does not take what has to be written.
+        """
+        if len(data_key) != DATA_KEY_SIZE_BYTES:
+            raise KeyUnusable(f"a data key has {DATA_KEY_SIZE_BYTES} bytes, this one has {len(data_key)}")
+        try:
+            if not folder.exists():
+                folder.mkdir(mode=0o700, parents=True)
+                sync_folder(folder.parent)
+            journal = cls(folder, data_key, bank=bank, segment_bytes=segment_bytes, entropy=entropy, write=write)
+        except OSError as exc:
+            if is_disk_full(exc):
+                raise DiskFull(f"the journal in {folder} cannot be opened: {exc}") from exc
+            raise JournalWriteFailed(f"the journal in {folder} cannot be opened: {exc}") from exc
+        try:
+            if applied_lsn is not None:
+                journal._check_from(applied_lsn)
+        except JournalCorrupt:
+            journal.close()
+            raise
+        return journal
+
+    @property
+    def last(self) -> Record | None:
+        """The newest durable record; None in an empty journal."""
+        return self._last
+
+    @property
+    def first_lsn(self) -> int:
+        """Number of the oldest record still kept; of the one to come, in an empty journal."""
+        return self._parts[0].header.first_lsn
+
+    def append(self, record: Record) -> None:
+        """Make the next record durable.
+
+        Raises:
+            ChainBroken: it does not follow the last one; nothing was written.
+            DiskFull: there is no space for the next segment; nothing was written, the same record may be tried again.
+            JournalWriteFailed: whether it was written is unknown, and this journal takes nothing any more.
+        """
+        with self._lock:
+            if self._unusable:
+                raise JournalWriteFailed(self._unusable)
+            if record.bank != self._bank:
+                raise ChainBroken(f"record {record.lsn} is of bank {record.bank!r}, the journal of {self._bank!r}")
+            check_follows(self._last, record)
+            content = encode(record)
+            try:
+                if not self._writer.has_room(len(content)):
+                    self._start_segment(record, len(content))
+                self._writer.write_record(record.lsn, content, self._entropy(NONCE_SIZE_BYTES))
+            except OSError as exc:
+                self._unusable = f"record {record.lsn} could not be written, restart to find out what was: {exc}"
+                raise JournalWriteFailed(self._unusable) from exc
+            self._last = record
+            if self._writer.is_half_full:
+                self._spare.prepare()
+
+    def records(self, from_lsn: int) -> Iterator[Record]:
+        """Read the records from this number on, up to the newest durable one, also while others are appended.
+
+        Every record's seal, hash and place in the chain is checked on the way.
+
+        Raises:
+            JournalCorrupt: a record is damaged, or ``from_lsn`` was dropped.
+        """
+        lsn = from_lsn
+        previous: Record | None = None
+        while self._is_durable(lsn):
+            with SegmentReader(self._part_of(lsn).path, self._data_key) as reader:
+                for record in self._records_in(reader, lsn, previous):
+                    yield record
+                    previous = record
+                    lsn = record.lsn + 1
+
+    def drop_before(self, lsn: int) -> None:
+        """Delete the segments that hold only records before ``lsn``, oldest first; the newest record always stays."""
+        with self._lock:
+            keep_from = min(lsn, self._last.lsn) if self._last else FIRST_LSN
+            while len(self._parts) > 1 and self._parts[1].header.first_lsn <= keep_from:
+                oldest = self._parts[0]
+                self._parts = self._parts[1:]
+                oldest.path.unlink(missing_ok=True)
+                sync_folder(self._folder)
+
+    def low_space(self) -> bool:
+        """Tell whether the disk is nearly too full to go on: time to hand over or to make room."""
+        return free_space(self._folder) < LOW_SPACE_SEGMENTS * self._segment_bytes
+
+    def close(self) -> None:
+        """Close the files; what was appended is durable already. May be called twice."""
+        with self._lock:
+            if self._unusable != _CLOSED:
+                self._unusable = _CLOSED
+                self._spare.close()
+                self._writer.close()
+
+    def _first_segment(self) -> Recovered:
+        part, writer = self._make_segment(FIRST_LSN, GENESIS_HASH, self._segment_bytes)
+        return Recovered((part,), writer, None)
+
+    def _start_segment(self, record: Record, content_size_bytes: int) -> None:
+        """Go over to a new segment that starts with this record, and close the old one with its footer."""
+        size = max(self._segment_bytes, segment_size_for(content_size_bytes))
+        part, writer = self._make_segment(record.lsn, record.previous_hash, size)
+        old, self._writer = self._writer, writer
+        # An empty segment, too small for this record, has the same name: the larger one took its place.
+        kept = self._parts if old.offsets else self._parts[:-1]
+        self._parts = (*kept, part)
+        try:
+            if old.offsets:
+                old.write_footer(record.lsn - 1, record.previous_hash, self._entropy(NONCE_SIZE_BYTES))
+        finally:
+            old.close()
+
+    def _make_segment(self, first_lsn: int, previous_hash: bytes, size_bytes: int) -> tuple[Part, SegmentWriter]:
+        """Turn the spare file into a segment: header first, then its name, then the folder's sync."""
+        spare = self._spare.take(size_bytes)
+        header = SegmentHeader(
+            bank=self._bank,
+            first_lsn=first_lsn,
+            previous_hash=previous_hash,
+            salt=self._entropy(SALT_SIZE_BYTES),
+            size_bytes=spare.stat().st_size,
+        )
+        seal = Seal(self._data_key, header)
+        writer = SegmentWriter(spare, header, seal, offset=BLOCK_SIZE_BYTES, offsets=[], write=self._write)
+        path = self._folder / segment_name(first_lsn)
+        try:
+            writer.write_header()
+            spare.rename(path)
+        except OSError as exc:
+            writer.close()
+            if is_disk_full(exc):
+                raise DiskFull(f"no space for the name {path.name}: {exc}") from exc
+            raise
+        try:
+            sync_folder(self._folder)
+        except OSError:
+            writer.close()
+            raise
+        return Part(path, header, None), writer
+
+    def _is_durable(self, lsn: int) -> bool:
+        return self._last is not None and lsn <= self._last.lsn
+
+    def _part_of(self, lsn: int) -> Part:
+        parts = self._parts
+        number = bisect_right(parts, lsn, key=lambda part: part.header.first_lsn)
+        if not number:
+            raise JournalCorrupt(
+                f"the journal starts at record {parts[0].header.first_lsn}, {lsn} is not in it", {"lsn": lsn}
+            )
+        return parts[number - 1]
+
+    def _records_in(self, reader: SegmentReader, from_lsn: int, previous: Record | None) -> Iterator[Record]:
+        """Read on in one segment; without the record before, that one is read first for its hash."""
+        first_lsn = reader.header.first_lsn
+        lsn = from_lsn if previous is not None else max(first_lsn, from_lsn - 1)
+        writer = self._writer
+        is_newest = writer.header.first_lsn == first_lsn
+        offset = writer.offsets[lsn - first_lsn] if is_newest else reader.offset_of(lsn)
+        before = previous
+        while self._is_durable(lsn) and self._part_of(lsn).header.first_lsn == first_lsn:
+            found = read_record(reader, offset, lsn, before)
+            if found is None:
+                raise reader.damage(offset, lsn, "the record is damaged")
+            before, offset = found
+            if lsn >= from_lsn:
+                yield before
+            lsn += 1
+
+    def _check_from(self, applied_lsn: int) -> None:
+        """Check that the journal reaches as far as the tables, and every record after those."""
+        last_lsn = self._last.lsn if self._last else self.first_lsn - 1
+        if last_lsn < applied_lsn:
+            raise JournalCorrupt(
+                f"the journal in {self._folder} ends at record {last_lsn}, the tables hold record {applied_lsn}",
+                {"file": str(self._parts[-1].path), "lsn": last_lsn + 1},
+            )
+        # The last segment was walked already.
+        walked_from = self._parts[-1].header.first_lsn
+        for record in self.records(applied_lsn + 1) if applied_lsn + 1 < walked_from else ():
+            if record.lsn >= walked_from:
+                break

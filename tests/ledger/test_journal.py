@@ -1,0 +1,403 @@
+"""The journal: what append returned for is there, whatever happens next."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from fortress.errors import ChainBroken, DiskFull, JournalCorrupt, JournalWriteFailed
+from fortress.ledger.records import FIRST_POSITION, hash_of
+from fortress.ledger.segment import write_durably
+
+from .journal_fixture import SEGMENT, fill, following, names, opened, overwrite, written
+
+BLOCK = 4096
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "journal"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own with room for little more than three small segments."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={3 * SEGMENT + 8 * BLOCK}", "tmpfs", str(disk)]
+    if os.geteuid() or not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting needs root")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_an_empty_journal_has_no_last_record(folder: Path) -> None:
+    """It starts at record 1 and has nothing to read."""
+    journal = opened(folder)
+    assert (journal.last, journal.first_lsn, list(journal.records(1))) == (None, 1, [])
+    assert names(folder) == ["0000000001.seg"]
+    assert folder.stat().st_mode & 0o777 == 0o700
+    journal.close()
+    again = opened(folder)
+    assert again.last is None
+    again.close()
+
+
+def test_records_come_back_over_many_segments_and_restarts(folder: Path) -> None:
+    """What was appended is read from any number on, before and after a restart."""
+    journal = opened(folder)
+    made = fill(journal, 50)
+    for start in (1, 2, 14, 15, 16, 29, 50):
+        assert list(journal.records(start)) == made[start - 1 :]
+    assert list(journal.records(51)) == []
+    journal.close()
+    assert names(folder) == ["0000000001.seg", "0000000015.seg", "0000000029.seg", "0000000043.seg"]
+    again = opened(folder)
+    assert again.last == made[-1]
+    made += fill(again, 10)
+    assert list(again.records(1)) == made
+    again.close()
+
+
+def test_a_record_larger_than_a_segment_gets_a_larger_one(folder: Path) -> None:
+    """Size of segments is a habit, not a limit of records."""
+    journal = opened(folder)
+    made = fill(journal, 2) + fill(journal, 1, size=5 * SEGMENT) + fill(journal, 20)
+    assert list(journal.records(1)) == made
+    assert (folder / "0000000003.seg").stat().st_size > 5 * SEGMENT
+    journal.close()
+    again = opened(folder, applied_lsn=0)
+    assert again.last == made[-1]
+    again.close()
+
+
+@pytest.mark.parametrize("before", [0, 14])
+def test_an_empty_segment_too_small_for_its_first_record_is_replaced(folder: Path, before: int) -> None:
+    """The larger one takes over its name, also when the empty one was left by a crash."""
+    made = written(folder, before + 1)[:before]
+    newest = names(folder)[-1]
+    overwrite(folder / newest, BLOCK, bytes(SEGMENT - BLOCK))
+    journal = opened(folder)
+    made += fill(journal, 1, size=2 * SEGMENT) + fill(journal, 3)
+    assert list(journal.records(1)) == made
+    journal.close()
+    again = opened(folder)
+    assert list(again.records(1)) == made
+    again.close()
+
+
+def test_segments_are_whole_before_they_are_written_to(folder: Path) -> None:
+    """No append changes a file's size or the blocks it has."""
+    journal = opened(folder)
+    before = (folder / "0000000001.seg").stat()
+    fill(journal, 5)
+    after = (folder / "0000000001.seg").stat()
+    assert (before.st_size, before.st_blocks) == (after.st_size, after.st_blocks) == (SEGMENT, SEGMENT // 512)
+    journal.close()
+
+
+def test_nothing_readable_is_in_the_files(folder: Path) -> None:
+    """Entries lie only sealed on the disk, and the same entry twice looks different."""
+    journal = opened(folder)
+    made = fill(journal, 2)
+    journal.close()
+    data = (folder / "0000000001.seg").read_bytes()
+    assert made[0].payload[2:] not in data
+    assert made[0].hash not in data
+    blocks = {data[i * BLOCK + 32 : i * BLOCK + 96] for i in (1, 2)}
+    assert len(blocks) == 2
+
+
+def test_a_record_that_does_not_follow_is_refused_and_nothing_written(folder: Path) -> None:
+    """Gaps, repetitions, another bank, time and hash: each is refused and the journal goes on."""
+    journal = opened(folder)
+    first, second = fill(journal, 2)
+    good = following(second)
+    changes = [{"lsn": 4}, {"lsn": 2}, {"time_us": 1}, {"previous_hash": first.hash}, {"epoch": 0}, {"bank": "beta"}]
+    before = (folder / "0000000001.seg").read_bytes()
+    for change in changes:
+        bad = msgspec.structs.replace(good, **change)
+        with pytest.raises(ChainBroken):
+            journal.append(msgspec.structs.replace(bad, hash=hash_of(bad)))
+    assert (folder / "0000000001.seg").read_bytes() == before
+    journal.append(good)
+    journal.close()
+
+
+def test_the_first_record_must_be_of_the_journal_s_bank(folder: Path) -> None:
+    """There is no record before it that would say so."""
+    journal = opened(folder)
+    with pytest.raises(ChainBroken, match="bank 'beta'"):
+        journal.append(following(None, bank="beta"))
+    assert following(None).first_position == FIRST_POSITION
+    journal.close()
+
+
+def test_a_failed_sync_kills_the_journal_for_good(folder: Path) -> None:
+    """The error is told once and again, nothing is retried, and a restart finds what was written."""
+    failing = False
+
+    def write(fd: int, data: memoryview, offset: int) -> int:
+        written_bytes = write_durably(fd, data, offset)
+        if failing:
+            raise OSError(errno.EIO, "sync failed")
+        return written_bytes
+
+    journal = opened(folder, write=write)
+    made = fill(journal, 2)
+    failing = True
+    third = following(made[-1])
+    with pytest.raises(JournalWriteFailed, match="sync failed"):
+        journal.append(third)
+    failing = False
+    with pytest.raises(JournalWriteFailed, match="restart"):
+        journal.append(third)
+    assert journal.last == made[-1]
+    assert list(journal.records(1)) == made
+    journal.close()
+    again = opened(folder)
+    assert list(again.records(1)) == [*made, third]
+    again.close()
+
+
+@pytest.mark.parametrize("failing_call", [1, 2, 3], ids=["header", "footer", "record"])
+def test_a_failure_while_changing_segments_kills_the_journal(folder: Path, failing_call: int) -> None:
+    """Whichever write fails, a restart finds all that was acknowledged and goes on."""
+    calls = -14 - 1
+
+    def write(fd: int, data: memoryview, offset: int) -> int:
+        nonlocal calls
+        calls += 1
+        if calls == failing_call:
+            raise OSError(errno.EIO, "broken disk")
+        return write_durably(fd, data, offset)
+
+    journal = opened(folder, write=write)
+    made = fill(journal, 14)
+    with pytest.raises(JournalWriteFailed, match="broken disk"):
+        journal.append(following(made[-1]))
+    journal.close()
+    again = opened(folder)
+    assert list(again.records(1)) == made
+    made += fill(again, 20)
+    again.close()
+    last = opened(folder)
+    assert list(last.records(1)) == made
+    last.close()
+
+
+def test_a_folder_that_cannot_be_synced_kills_the_journal(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new segment counts only once its name is durable."""
+    journal = opened(folder)
+    made = fill(journal, 14)
+
+    def fail(folder: Path) -> None:
+        raise OSError(errno.EIO, "broken disk")
+
+    monkeypatch.setattr("fortress.ledger.journal.sync_folder", fail)
+    with pytest.raises(JournalWriteFailed, match="broken disk"):
+        journal.append(following(made[-1]))
+    journal.close()
+    monkeypatch.undo()
+    again = opened(folder)
+    assert again.last == made[-1]
+    again.close()
+
+
+def test_a_name_without_space_is_a_full_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing was written of the record, so it may be tried again."""
+    journal = opened(folder)
+    made = fill(journal, 14)
+    fifteenth = following(made[-1])
+
+    def fail(self: Path, target: Path) -> Path:
+        raise OSError(errno.ENOSPC, "no space")
+
+    with monkeypatch.context() as full:
+        full.setattr(Path, "rename", fail)
+        with pytest.raises(DiskFull):
+            journal.append(fifteenth)
+    journal.append(fifteenth)
+    assert list(journal.records(1)) == [*made, fifteenth]
+    journal.close()
+
+
+def test_a_folder_that_cannot_be_used_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broken or full disk at the start is an error of the ledger, not of the system."""
+    folder.parent.joinpath("file").touch()
+    with pytest.raises(JournalWriteFailed, match="cannot be opened"):
+        opened(folder.parent / "file")
+
+    def fail(self: Path, mode: int, *, parents: bool) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(Path, "mkdir", fail)
+    with pytest.raises(DiskFull):
+        opened(folder)
+
+
+def test_a_full_disk_refuses_before_writing_and_recovers(small_disk: Path) -> None:
+    """On a real full file system: reading goes on, the same record succeeds when there is space, nothing is lost."""
+    journal = opened(small_disk / "journal")
+    made = fill(journal, 3)
+    assert not journal.low_space()
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(2 * SEGMENT))
+    assert journal.low_space()
+    made += fill(journal, 11)
+    fifteenth = following(made[-1])
+    for _ in range(2):
+        with pytest.raises(DiskFull):
+            journal.append(fifteenth)
+        assert journal.last == made[-1]
+        assert list(journal.records(1)) == made
+        assert names(small_disk / "journal") == ["0000000001.seg"]
+    ballast.unlink()
+    journal.append(fifteenth)
+    made.append(fifteenth)
+    made += fill(journal, 5)
+    journal.close()
+    again = opened(small_disk / "journal")
+    assert list(again.records(1)) == made
+    again.close()
+
+
+def test_no_space_for_the_first_segment_is_told(small_disk: Path) -> None:
+    """A bank cannot start on a full disk."""
+    with pytest.raises(DiskFull):
+        opened(small_disk / "journal", segment_bytes=8 * SEGMENT)
+
+
+def test_reading_goes_on_beside_appending(folder: Path) -> None:
+    """A reader in another thread sees each record once, whole and in order, and only durable ones."""
+    journal = opened(folder)
+    wanted = 200
+    seen: list[int] = []
+
+    def read() -> None:
+        lsn = 1
+        while lsn <= wanted:
+            for record in journal.records(lsn):
+                last = journal.last
+                assert last is not None and record.lsn == lsn <= last.lsn
+                seen.append(lsn)
+                lsn += 1
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    fill(journal, wanted)
+    reader.join(timeout=30)
+    assert seen == list(range(1, wanted + 1))
+    journal.close()
+
+
+def test_damage_met_while_reading_is_told(folder: Path) -> None:
+    """Each record is opened and checked on the way, with file, place and number in the error."""
+    written(folder, 20)
+    path = folder / "0000000001.seg"
+    overwrite(path, 7 * BLOCK + 50, b"\xff\xff")
+    journal = opened(folder)
+    found = []
+    with pytest.raises(JournalCorrupt, match="record 7: the record is damaged") as caught:
+        found += [record.lsn for record in journal.records(5)]
+    assert caught.value.facts == {"file": str(path), "offset": 7 * BLOCK, "lsn": 7}
+    assert [record.lsn for record in journal.records(9)] == list(range(9, 21))
+    overwrite(path, 4 * BLOCK, b"\xff\xff")
+    with pytest.raises(JournalCorrupt, match="record 4: is not where it was"):
+        list(journal.records(9))
+    journal.close()
+
+
+def test_dropping_deletes_whole_segments_only(folder: Path) -> None:
+    """What is asked to be kept stays, and the journal then starts later."""
+    journal = opened(folder)
+    made = fill(journal, 50)
+    journal.drop_before(15)
+    assert journal.first_lsn == 15
+    journal.drop_before(42)
+    assert journal.first_lsn == 29
+    assert [name for name in names(folder) if name.endswith(".seg")] == ["0000000029.seg", "0000000043.seg"]
+    assert list(journal.records(29)) == made[28:]
+    with pytest.raises(JournalCorrupt, match="starts at record 29, 28 is not in it"):
+        list(journal.records(28))
+    journal.close()
+    again = opened(folder, applied_lsn=30)
+    assert (again.first_lsn, again.last) == (29, made[-1])
+    again.close()
+    with pytest.raises(JournalCorrupt, match="starts at record 29"):
+        opened(folder, applied_lsn=10)
+
+
+def test_the_newest_record_is_never_dropped(folder: Path) -> None:
+    """Whatever number is given, the last record stays, since the next one continues it."""
+    journal = opened(folder)
+    journal.drop_before(100)
+    made = fill(journal, 28)
+    journal.drop_before(10**9)
+    assert journal.first_lsn == 15
+    journal.close()
+    again = opened(folder)
+    assert again.last == made[-1]
+    again.append(following(made[-1]))
+    again.drop_before(10**9)
+    assert again.first_lsn == 29
+    again.close()
+
+
+def test_a_closed_journal_takes_nothing(folder: Path) -> None:
+    """Closing twice is fine; appending afterwards is not."""
+    journal = opened(folder)
+    made = fill(journal, 10)
+    journal.close()
+    journal.close()
+    with pytest.raises(JournalWriteFailed, match="closed"):
+        journal.append(following(made[-1]))
+    assert names(folder) == ["0000000001.seg"]
+
+
+APPEND_FOR_EVER = """
+import sys
+from pathlib import Path
+from tests.ledger.journal_fixture import following, opened
+
+journal = opened(Path(sys.argv[1]))
+while True:
+    record = following(journal.last, size=3000)
+    journal.append(record)
+    print(record.lsn, record.hash.hex(), flush=True)
+"""
+
+
+def test_a_killed_process_has_what_it_said_was_durable(folder: Path) -> None:
+    """SIGKILL in the middle of appending, three times over: every record told is there, and at most one more."""
+    told: dict[int, str] = {}
+    for _ in range(3):
+        command = [sys.executable, "-c", APPEND_FOR_EVER, str(folder)]
+        root = Path(__file__).parents[2]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as process:
+            assert process.stdout is not None
+            for _ in range(60):
+                line = process.stdout.readline().split()
+                told[int(line[0])] = line[1]
+            process.send_signal(signal.SIGKILL)
+            rest, _ = process.communicate(timeout=30)
+        for line in (text.split() for text in rest.splitlines(keepends=True) if text.endswith("\n")):
+            told[int(line[0])] = line[1]
+        journal = opened(folder, applied_lsn=0)
+        found = {record.lsn: record.hash.hex() for record in journal.records(1)}
+        journal.close()
+        assert told.items() <= found.items()
+        assert len(found) <= len(told) + 1
+        told = found
