@@ -13,8 +13,7 @@ from typing import ClassVar
 OK = 0
 REFUSED_CODE_BASE = 1000
 
-Fact = int | str | bool | None
-Facts = dict[str, Fact]
+Facts = dict[str, int | str | bool | None]
 
 
 class Status(IntEnum):
@@ -137,9 +136,7 @@ DEFAULT_REFUSAL_HINT = "change the request; repeating it with the same id gives 
 class FortressError(Exception):
     """The root of all errors: a message, facts for machines, and per class a code, a retry rule and a hint.
 
-    Args:
-        message: lower case, no final stop, never a secret.
-        facts: small values a program may act on (limits, field names, times).
+    The message is lower case, without a final stop and never holds a secret; facts are small values a program acts on.
     """
 
     code: ClassVar[int] = 6000
@@ -153,9 +150,9 @@ class FortressError(Exception):
 
     def __init_subclass__(cls) -> None:
         if "code" in cls.__dict__:
-            if cls.code in ERRORS_BY_CODE:
-                raise TypeError(f"code {cls.code} is given to both {ERRORS_BY_CODE[cls.code].__name__} and {cls.__name__}")
-            ERRORS_BY_CODE[cls.code] = cls
+            holder = ERRORS_BY_CODE.setdefault(cls.code, cls)
+            if holder is not cls:
+                raise TypeError(f"code {cls.code} is given to both {holder.__name__} and {cls.__name__}")
 
 
 ERRORS_BY_CODE: dict[int, type[FortressError]] = {FortressError.code: FortressError}
@@ -498,7 +495,5 @@ def error_from_wire(code: int, message: str, facts: Facts) -> FortressError:
     number = code - REFUSED_CODE_BASE
     if 0 < number < 1000 and number in Status._value2member_map_:
         return Refused(Status(number), facts)
-    cls = ERRORS_BY_CODE.get(code)
-    if cls is None or cls is Refused:
-        return FortressError(f"unknown answer code {code}: {message}", facts)
-    return cls(message, facts)
+    cls = ERRORS_BY_CODE.get(code, Refused)
+    return FortressError(f"unknown answer code {code}: {message}", facts) if cls is Refused else cls(message, facts)

@@ -43,8 +43,8 @@ PURE_ROOMS = {"protocol"}
 PURE_MODULES = {f"fortress.ledger.{name}" for name in ("model", "rules", "entries", "records", "merkle", "commands")}
 PURE_FRIENDS = {"fortress.errors"}
 WORLD = set(
-    "aiohttp apsw asyncio concurrent io multiprocessing os pathlib random secrets select selectors signal socket sqlite3 "
-    "ssl subprocess tempfile threading time uvloop".split()
+    "aiohttp apsw asyncio concurrent io multiprocessing os pathlib random secrets select selectors signal socket "
+    "sqlite3 ssl subprocess tempfile threading time uvloop".split()
 )
 # what reads a clock or draws entropy though its module may be imported
 CLOCKS = {"now", "utcnow", "today"}
