@@ -50,6 +50,7 @@ ORDER_SIGNING_LABEL: Final = b"fortress order signing v1"
 LOGIN_LABEL: Final = b"fortress login v1"
 REGISTER_LABEL: Final = b"fortress register v1"
 """The label in place of `LOGIN_LABEL` when a proof shows that a new public key is its sender's own."""
+KEY_PROOF_LABEL: Final = b"fortress key proof v1"
 
 SALT_SIZE_BYTES: Final = 16
 PASSWORD_LENGTH_MIN: Final = 10
@@ -130,6 +131,21 @@ def challenge(
     for name, part in (("hash", handshake_hash), ("key", public), ("commitment", commitment), ("nonce", nonce)):
         _require_size(name, part, SIZE_BYTES)
     return crypto_core_ed25519_scalar_reduce(hashlib.sha512(b"".join(parts)).digest())
+
+
+def key_proof_nonce(handshake_hash: bytes) -> bytes:
+    """Give the nonce with which a new key is proven on a channel, where no third move is worth its round trip.
+
+    The handshake hash, fresh on each channel, stands in for the bank's nonce: the proof is worth nothing elsewhere.
+    """
+    _require_size("hash", handshake_hash, SIZE_BYTES)
+    return hashlib.sha256(KEY_PROOF_LABEL + handshake_hash).digest()
+
+
+def key_proof_challenge(handshake_hash: bytes, bank_id: str, username: str, public: bytes, commitment: bytes) -> bytes:
+    """Compute c for the proof that comes with a new public key, the same on both sides."""
+    nonce = key_proof_nonce(handshake_hash)
+    return challenge(handshake_hash, bank_id, username, public, commitment, nonce, label=REGISTER_LABEL)
 
 
 def prove(secret: bytes, r: bytes, c: bytes) -> bytes:
@@ -274,15 +290,3 @@ def _common_passwords() -> frozenset[str]:
 
     text = files(__package__).joinpath("common_passwords.txt").read_text(encoding="utf-8")
     return frozenset(line for line in text.splitlines() if line and not line.startswith("#"))
-
-
-KEY_PROOF_LABEL: Final = b"fortress key proof v1"
-
-
-def key_proof_nonce(handshake_hash: bytes) -> bytes:
-    """Give the nonce with which a new key is proven on a channel, where no third move is worth its round trip.
-
-    The handshake hash, fresh on each channel, stands in for the bank's nonce: the proof is worth nothing elsewhere.
-    """
-    _require_size("hash", handshake_hash, SIZE_BYTES)
-    return hashlib.sha256(KEY_PROOF_LABEL + handshake_hash).digest()

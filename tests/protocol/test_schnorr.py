@@ -123,6 +123,19 @@ def test_every_part_of_the_challenge_counts() -> None:
     assert len(seen) == 9
 
 
+def test_a_new_key_is_proven_on_its_own_channel_only() -> None:
+    """The proof that comes with a new key is bound to the channel, and is never a login's."""
+    c = schnorr.key_proof_challenge(HASH, "a", "ada", PUBLIC, COMMITMENT)
+    nonce = schnorr.key_proof_nonce(HASH)
+    assert nonce == hashlib.sha256(b"fortress key proof v1" + HASH).digest()
+    assert c == schnorr.challenge(HASH, "a", "ada", PUBLIC, COMMITMENT, nonce, label=b"fortress register v1")
+    assert c != schnorr.challenge(HASH, "a", "ada", PUBLIC, COMMITMENT, nonce)
+    assert schnorr.verify(PUBLIC, COMMITMENT, c, schnorr.prove(SECRET, R_SECRET, c))
+    assert c != schnorr.key_proof_challenge(b"H" * 32, "a", "ada", PUBLIC, COMMITMENT)
+    with pytest.raises(LocalProtocolError, match="hash"):
+        schnorr.key_proof_nonce(b"short")
+
+
 def test_a_forger_with_the_public_key_alone_fails() -> None:
     """Choosing s first and solving for R works against a verifier that takes c from the prover; here c follows R."""
     s = scalar(12345)
