@@ -26,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -56,6 +56,7 @@ ACCOUNTS = 10_000
 OPENING_MINOR = 1_000_000
 WARM_UP_S = 2
 START_S_MAX = 60
+STANDBY_STATE = "SELECT sync_state FROM pg_stat_replication"
 JOBS = [1, 2]
 CONNECT_S_MIN = 1
 CONNECTS_PER_S = 32  # on a busy machine; on an idle one 200
@@ -108,30 +109,58 @@ class Books:
         return not (self.balances_sum or self.postings_sum or self.accounts_wrong or self.postings_missing)
 
 
-@dataclass(frozen=True, slots=True)
 class Node:
-    """One server process on a data folder."""
+    """One server process on a data folder; it ends with this process, however that ends."""
 
-    data: Path
-    port: int
+    def __init__(self, data: Path, port: int) -> None:
+        self.data = data
+        self.port = port
+        self._server: subprocess.Popen[bytes] | None = None
 
     @property
     def pid(self) -> int:
-        """The process id of the server."""
-        return int((self.data / "postmaster.pid").read_text(encoding="ascii").split("\n", 1)[0])
+        """The process id of the running server."""
+        assert self._server is not None
+        return self._server.pid
 
     def start(self) -> None:
-        """Start the server and return when it answers."""
+        """Start the server and return when it answers.
+
+        Raises:
+            RuntimeError: it ended or did not answer in time; its last words are told.
+        """
         log = self.data.with_suffix(".log")
-        options = f"-p {self.port} -c cluster_name={self.data.name}"
-        wait = ["-w", "-t", str(START_S_MAX)]
-        _run("pg_ctl", "start", *wait, "-D", self.data, "-l", log, "-o", options, cwd=self.data.parent)
+        # A kill -9 of a bench runs no clean-up; the kernel then sends the server the signal to stop at once.
+        command = ["setpriv", "--pdeathsig", "QUIT", str(BINARIES / "postgres")]
+        user = _owner()
+        with log.open("wb") as output:
+            self._server = subprocess.Popen(
+                [*command, "-D", str(self.data), "-p", str(self.port), "-c", f"cluster_name={self.data.name}"],
+                cwd=self.data, env=_environment(), umask=0o077, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                user=user and user.pw_uid, group=user and user.pw_gid, extra_groups=[] if user else None,
+                start_new_session=True,
+            )  # fmt: skip
+        try:
+            _wait_until(self._is_ready, "server ready")
+        except RuntimeError as exc:
+            raise RuntimeError(f"{exc}: {log.read_text(encoding='utf-8')[-2000:].strip()}") from exc
 
     def stop(self) -> None:
-        """Stop the server at once, by the process id in its folder, and return when it is gone."""
-        # Nothing is kept, so there is nothing to write out first.
-        if (self.data / "postmaster.pid").exists():
-            _run("pg_ctl", "stop", "-w", "-m", "immediate", "-D", self.data, cwd=self.data.parent)
+        """Stop the server at once and return when it is gone; none running is fine."""
+        if self._server is not None:
+            # Nothing is kept, so there is nothing to write out first.
+            self._server.send_signal(signal.SIGQUIT)
+            self._server.wait(START_S_MAX)
+
+    def _is_ready(self) -> bool:
+        if self._server is not None and self._server.poll() is not None:
+            raise RuntimeError(f"postgres ended with {self._server.returncode}")
+        try:
+            state = (self.data / "postmaster.pid").read_text(encoding="ascii")
+        except FileNotFoundError:
+            return False
+        # The eighth line is the server's own word on how far it is.
+        return state.splitlines()[7:] == ["ready   "]
 
 
 class Cluster:
@@ -176,7 +205,7 @@ class Cluster:
     def environment(self) -> dict[str, str]:
         """The variables by which PostgreSQL's programs reach this cluster; they name the file with the password."""
         return {
-            "PATH": os.environ.get("PATH", os.defpath),
+            **_environment(),
             "PGHOST": ADDRESS,
             "PGPORT": str(self.node.port),
             "PGUSER": USER,
@@ -233,7 +262,7 @@ class Cluster:
             self._configure(f"ALTER SYSTEM SET synchronous_standby_names = '{standby.data.name}'")
             # Taken back before the standby stops, or the next commit would wait for ever.
             closing.callback(self._configure, "ALTER SYSTEM RESET synchronous_standby_names")
-            self._wait("SELECT sync_state FROM pg_stat_replication", "sync")
+            _wait_until(lambda: self.query(STANDBY_STATE) == [["sync"]], "standby synchronous")
             yield standby
 
     def _make(self) -> None:
@@ -279,13 +308,6 @@ class Cluster:
     def _configure(self, statement: str) -> None:
         self.query(f"{statement};\nSELECT pg_reload_conf();")
 
-    def _wait(self, sql: str, wanted: str) -> None:
-        deadline = time.monotonic() + START_S_MAX
-        while self.query(sql) != [[wanted]]:
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"{sql!r} did not become {wanted!r} within {START_S_MAX} s")
-            time.sleep(0.05)
-
 
 def install() -> None:
     """Install PostgreSQL 15 from the system's packages if it is missing; no server is left running by that.
@@ -322,11 +344,23 @@ def _run(
     """Run one of PostgreSQL's programs to its end, never as root, which its server refuses; give what it printed."""
     user = _owner()
     done = subprocess.run(
-        [BINARIES / program, *arguments], cwd=cwd, env={"LC_ALL": "C", **(environment or {})}, input=text,
+        [BINARIES / program, *arguments], cwd=cwd, env={**_environment(), **(environment or {})}, input=text,
         capture_output=True, text=True, timeout=deadline_s, check=False, umask=0o077,
         user=user and user.pw_uid, group=user and user.pw_gid, extra_groups=[] if user else None,
     )  # fmt: skip
     return _check(program, done)
+
+
+def _environment() -> dict[str, str]:
+    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
+
+
+def _wait_until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + START_S_MAX
+    while not condition():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"no {what} within {START_S_MAX} s")
+        time.sleep(0.02)
 
 
 def _check(program: str, done: subprocess.CompletedProcess[str]) -> str:

@@ -9,6 +9,7 @@ import argparse
 import os
 import shutil
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -75,9 +76,8 @@ def session(cluster: Cluster) -> Iterator[subprocess.Popen[str]]:
         try:
             yield psql
         finally:
-            assert psql.stdin is not None
-            psql.stdin.close()
-            psql.wait(WAIT_S_MAX)
+            # Its statement may wait for a lock of another session, which ends only after this one.
+            psql.kill()
 
 
 def send(psql: subprocess.Popen[str], statement: str) -> None:
@@ -89,6 +89,14 @@ def send(psql: subprocess.Popen[str], statement: str) -> None:
 def answer(psql: subprocess.Popen[str]) -> list[str]:
     assert psql.stdout is not None
     return psql.stdout.readline().rstrip("\n").split("\t")
+
+
+def is_gone(pid: int) -> bool:
+    """Say whether a process has ended, even if nobody has collected it yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(") ")[2].startswith("Z")
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def waiting(cluster: Cluster) -> int:
@@ -281,7 +289,7 @@ def test_a_standby_holds_back_commits_until_it_has_them(cluster: Cluster) -> Non
 
         wait_until(lambda: shown() == str(OPENING_MINOR + 25))
         pid = standby.pid
-    assert not Path(f"/proc/{pid}/cmdline").exists() or not Path(f"/proc/{pid}/cmdline").read_bytes()
+    assert not Path(f"/proc/{pid}").exists()
     assert transfer(cluster, payer, payee, 1)[0] == "ok"
 
 
@@ -330,9 +338,25 @@ def test_a_start_that_fails_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> 
     """When the cluster cannot start, the reason is told and the folder is removed."""
     before = set(machine.DISK_FOLDER.glob("fortress-postgresql-*"))
     monkeypatch.setitem(postgresql.SETTINGS, "shared_buffers", ("no size", "to fail"))
-    with pytest.raises(RuntimeError, match="pg_ctl ended with"), Cluster(1):
+    with pytest.raises(RuntimeError, match="postgres ended with 1: .*shared_buffers"), Cluster(1):
         pass
     assert set(machine.DISK_FOLDER.glob("fortress-postgresql-*")) == before
+
+
+def test_the_server_ends_with_a_bench_that_is_killed() -> None:
+    """After a kill -9 of the process that started it, no server is left running."""
+    program = "import time\nfrom bench.postgresql import Cluster\nwith Cluster(1) as c:\n" + (
+        "    print(c.node.pid, c.folder, flush=True)\n    time.sleep(100)\n"
+    )
+    root = str(README.parent.parent)
+    bench = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=root)
+    with bench:
+        assert bench.stdout is not None
+        pid, folder = bench.stdout.readline().split()
+        assert Path(f"/proc/{pid}").exists()
+        bench.kill()
+    wait_until(lambda: is_gone(int(pid)))
+    shutil.rmtree(folder)
 
 
 def test_memory_is_refused_as_a_place_for_data(monkeypatch: pytest.MonkeyPatch) -> None:
