@@ -48,6 +48,10 @@ class Row:
 ROWS = (
     Row("connections", "fortress_connections", GAUGE, "Connections open now."),
     Row("connections_total", "fortress_connections_opened", COUNTER, "Connections accepted since the start."),
+    Row("connections_refused", "fortress_connections_refused", COUNTER, "Connections closed at once.", ("reason",)),
+    Row("sessions_ended", "fortress_sessions_ended", COUNTER, "Connections that the node ended.", ("reason",)),
+    Row("bytes_received", "fortress_received_bytes", COUNTER, "Bytes received inside TLS."),
+    Row("bytes_sent", "fortress_sent_bytes", COUNTER, "Bytes sent inside TLS."),
     Row("tasks_processed", "fortress_tasks_processed", COUNTER, "Valid requests answered since the start."),
     Row("requests", "fortress_requests", COUNTER, "Requests answered.", ("op", "result")),
     Row("request_seconds", "fortress_request_duration_seconds", HISTOGRAM, "From request to answer.", ("op",)),

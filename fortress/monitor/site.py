@@ -17,6 +17,10 @@ behind              int                    records that the standby has yet to r
 copies              int                    machines that hold each acknowledged record
 connections         int                    open now
 connections_total   int                    accepted since the start
+connections_refused {reason: int}          closed at once, because a limit was reached
+sessions_ended      {reason: int}          connections that the node ended
+bytes_received      int                    inside TLS
+bytes_sent          int                    inside TLS
 tasks_processed     int                    valid requests answered since the start
 requests            {(op, result): int}    answered; result is ``ok`` or the name of a refusal or an error
 request_seconds     {op: histogram}        from request to answer
