@@ -151,6 +151,11 @@ class LogSettings:
         "info", "least level that is logged", choices=("debug", "info", "warning", "error"), reloadable=True
     )
     format: str = text("auto", "auto is console on a terminal and JSON otherwise", choices=("auto", "console", "json"))
+    requests: str = text(
+        *("refused", "which requests get a line each; bounded per second, what is over is counted"),
+        choices=("none", "refused", "all"),
+        reloadable=True,
+    )
 
 
 @dataclass(frozen=True, slots=True)
