@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -125,7 +126,14 @@ def test_a_record_that_does_not_follow_is_refused_and_nothing_written(folder: Pa
     journal = opened(folder)
     first, second = fill(journal, 2)
     good = following(second)
-    changes = [{"lsn": 4}, {"lsn": 2}, {"time_us": 1}, {"previous_hash": first.hash}, {"epoch": 0}, {"bank": "beta"}]
+    changes: list[dict[str, Any]] = [
+        {"lsn": 4},
+        {"lsn": 2},
+        {"time_us": 1},
+        {"previous_hash": first.hash},
+        {"epoch": 0},
+        {"bank": "beta"},
+    ]
     before = (folder / "0000000001.seg").read_bytes()
     for change in changes:
         bad = msgspec.structs.replace(good, **change)
