@@ -30,8 +30,8 @@ CREATE TABLE holds (id BLOB PRIMARY KEY, debit INTEGER NOT NULL, credit INTEGER 
     currency TEXT NOT NULL, placed_us INTEGER NOT NULL, expires_us INTEGER NOT NULL, reference TEXT NOT NULL,
     state INTEGER NOT NULL, posted INTEGER NOT NULL, position INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX holds_open_by_expiry ON holds (expires_us) WHERE state = 1;
-CREATE INDEX holds_open_by_debit ON holds (debit) WHERE state = 1;
-CREATE INDEX holds_open_by_credit ON holds (credit) WHERE state = 1;
+CREATE INDEX holds_by_debit ON holds (debit, state);
+CREATE INDEX holds_by_credit ON holds (credit, state);
 CREATE TABLE customers (customer INTEGER PRIMARY KEY, handle BLOB NOT NULL UNIQUE, roles TEXT NOT NULL,
     salt BLOB NOT NULL, memory_kib INTEGER NOT NULL, iterations INTEGER NOT NULL, lanes INTEGER NOT NULL,
     sealed_public BLOB NOT NULL, signing BLOB NOT NULL, profile BLOB NOT NULL, created_us INTEGER NOT NULL,

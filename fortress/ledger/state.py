@@ -83,6 +83,12 @@ class Wanted:
     def __bool__(self) -> bool:
         return bool(self.accounts or self.ids or self.holds or self.customers or self.handles or self.reversals)
 
+    def merged(self, other: Wanted) -> Wanted:
+        """Add what another command wants; return self."""
+        for name in self.__slots__:
+            getattr(self, name).update(getattr(other, name))
+        return self
+
 
 class Loaded:
     """What was read for a :class:`Wanted`; keys that were not found are simply not here."""
