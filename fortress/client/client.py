@@ -1,0 +1,188 @@
+"""The way in: connect to a bank, sign in or register, and get a :class:`Me` to act with.
+
+    async with fortress.connect("fortress://127.0.0.1:7611/a", ca="ca.crt") as bank:
+        me = await bank.login("alice", password)
+        payment = await me.pay("ines", "12.50 EUR", reference="Lunch")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from fortress.client import address as addresses
+from fortress.client.address import Address
+from fortress.client.calls import DEADLINE_S, TIMEOUT_S, Calls
+from fortress.client.link import Link
+from fortress.client.trust import Trust
+from fortress.errors import NotSignedIn, UsageError
+from fortress.protocol.administration import StatusAnswer, StatusRequest
+from fortress.protocol.sessions import LoginBegin, LoginFinish, Register, Resume, SignedIn
+
+if TYPE_CHECKING:
+    from fortress.client.me import Me
+
+
+def connect(
+    address: str | Address,
+    *,
+    ca: bytes | str | Path,
+    fingerprint: str = "",
+    timeout_s: float = TIMEOUT_S,
+    deadline_s: float = DEADLINE_S,
+    agent: str = "",
+) -> Client:
+    """Give a client of a bank; ``async with`` or ``await`` connects it.
+
+    Args:
+        address: ``fortress://host:port,host:port/bank-id``; all nodes of the bank that are known.
+        ca: path of the authority's certificates in PEM, or the PEM itself as bytes.
+        fingerprint: SHA-256, in hexadecimal, of a certificate that must be on the bank's way up to the authority.
+        timeout_s: how long one try of a request or to connect may take.
+        deadline_s: how long all tries together may take, such as over a failover.
+        agent: what the client calls itself in the bank's list of sessions.
+
+    Raises:
+        UsageError: the address, the CA file or the fingerprint is none.
+    """
+    parsed = addresses.parse(address) if isinstance(address, str) else address
+    trust = Trust(ca, fingerprint)
+    return Client(Calls(parsed, trust, timeout_s=timeout_s, deadline_s=deadline_s, agent=agent))
+
+
+class Client:
+    """A bank as a stranger sees it; made by :func:`connect`. One client holds one session at a time."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    def __await__(self) -> Generator[None, None, Self]:
+        return self.__aenter__().__await__()
+
+    async def __aenter__(self) -> Self:
+        is_open = False
+        try:
+            await self._calls.open()
+            is_open = True
+        finally:
+            if not is_open:
+                await self._calls.close()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def bank(self) -> str:
+        """The bank's id."""
+        return self._calls.bank
+
+    async def close(self) -> None:
+        """End the connection; the session itself stays good for its token until that expires."""
+        await self._calls.close()
+
+    async def status(self) -> StatusAnswer:
+        """Ask the node for its role, position and health; needs no login."""
+        answer: StatusAnswer = await self._calls.call("status", StatusRequest())
+        return answer
+
+    async def login(self, username: str, password: str = "", *, key_file: str | Path = "") -> Me:
+        """Sign in with a password, or with the seed in a key file; neither leaves this machine.
+
+        Raises:
+            LoginFailed: username or password is wrong.
+            LockedOut: too many failures; the facts say until when.
+            Throttled: too many tries from here; the facts say how long to wait.
+            KeyDerivationRefused: the bank asks for unsafe key derivation; do not sign in there.
+            KeyUnusable: the key file cannot be used.
+        """
+        from fortress.client import credentials  # argon2 and libsodium: only who signs in pays for them
+
+        if bool(password) == bool(key_file):
+            raise UsageError("a login takes either a password or a key file")
+        if key_file:
+            return await self.login_with_seed(username, credentials.read_key_file(Path(key_file)))
+        return await self._sign_in(username, password=password)
+
+    async def login_with_seed(self, username: str, seed: bytes) -> Me:
+        """Sign in with a 32-byte seed, as services and devices do.
+
+        Raises:
+            LoginFailed: and others, as :meth:`login`.
+        """
+        return await self._sign_in(username, seed=seed)
+
+    async def resume(self, token: str) -> Me:
+        """Go on with a session by its token.
+
+        Raises:
+            TokenRejected: the token is expired, revoked, or of another bank.
+        """
+        self._leave_session()
+
+        async def flow(link: Link, timeout_s: float) -> SignedIn:
+            signed_in: SignedIn = await link.request("resume", Resume(token), timeout_s)
+            self._calls.begin_session(link, signed_in)
+            return signed_in
+
+        await self._calls.converse("resume", flow)
+        return self._me()
+
+    async def register(self, code: str, username: str, password: str, name: str = "") -> Me:
+        """Become a customer with an invitation code, and sign in. The name is kept sealed at the bank.
+
+        Raises:
+            PasswordTooWeak: short or well-known; nothing was sent.
+            Refused: ``invitation_invalid`` or ``username_taken``.
+            OutcomeUnknown: the connection ended before the answer; try to sign in to find out.
+        """
+        from fortress.client import credentials
+        from fortress.protocol import schnorr
+
+        schnorr.check_password(password)
+        self._leave_session()
+        salt, parameters = credentials.new_salt(), schnorr.KdfParameters()
+        key = credentials.LoginKey(await credentials.seed_of(password, salt, parameters))
+
+        async def flow(link: Link, timeout_s: float) -> None:
+            material = credentials.key_material(
+                key, salt, parameters, channel=link.handshake_hash, bank=self.bank, username=username
+            )
+            signed_in = await link.request("register", Register(code, username, material, name), timeout_s)
+            self._calls.begin_session(link, signed_in)
+
+        await self._calls.converse("register", flow)
+        return self._me()
+
+    async def _sign_in(self, username: str, *, password: str = "", seed: bytes = b"") -> Me:
+        from fortress.client.login import Login
+
+        self._leave_session()
+        login = Login(self.bank, username, password=password, seed=seed)
+
+        async def flow(link: Link, timeout_s: float) -> None:
+            r, commitment = login.begin()
+            challenge = await link.request("login_begin", LoginBegin(username, commitment), timeout_s)
+            proof = await login.answer(link.handshake_hash, r, commitment, challenge)
+            signed_in = await link.request("login_finish", LoginFinish(proof), timeout_s)
+            self._calls.begin_session(link, signed_in)
+
+        await self._calls.converse("login_finish", flow)
+        return self._me()
+
+    def _leave_session(self) -> None:
+        """A connection that has signed in stays signed in: a new session takes a new one."""
+        if self._calls.signed_in is not None:
+            self._calls.forget_session()
+            link = self._calls.route.current
+            if link is not None:
+                self._calls.route.leave(link, NotSignedIn())
+
+    def _me(self) -> Me:
+        from fortress.client.me import Me
+
+        return Me(self._calls)

@@ -1,0 +1,126 @@
+"""Being told: entries as they are committed, without a gap over reconnects, failovers and a slow reader.
+
+The bank pushes; what is pushed waits in a queue of bounded length. When the queue is full, or the connection is gone,
+what follows is dropped, and asked for again from the position of the last entry that the reader took: the journal is
+the real queue. Entries that come a second time by this are left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from typing import Final, Self
+
+import msgspec
+
+from fortress.client.calls import Calls
+from fortress.client.link import Link
+from fortress.errors import FortressError, LocalProtocolError
+from fortress.protocol.messages import decode_fields
+from fortress.protocol.reading import EntryPush, Subscribe, Unsubscribe
+
+TOPIC: Final = "entry"
+QUEUE_MAX: Final = 1000
+
+
+class Subscription:
+    """An endless iterator over pushes; ``async for`` it, and ``aclose`` it when done, or leave the ``async with``.
+
+    Args:
+        calls: of the session.
+        accounts: numbers; none for all one's own.
+        from_position: of the last entry seen before, None to begin now.
+        queue_max: how many pushes wait at most.
+
+    Attributes:
+        position: of the last entry given; where to go on after a restart of the program.
+    """
+
+    def __init__(
+        self, calls: Calls, accounts: Sequence[int], from_position: int | None, *, queue_max: int = QUEUE_MAX
+    ) -> None:
+        self._calls = calls
+        self._accounts = list(accounts)
+        self._queue_max = queue_max
+        self._queue: deque[EntryPush] = deque()
+        self._wake = asyncio.Event()
+        self._link: Link | None = None
+        self._is_behind = False
+        self._fault: FortressError | None = None
+        self.position = from_position
+        # accounts whose entry at the last position was given: one transfer may touch two of one's own
+        self._given: set[int] = set()
+
+    def __aiter__(self) -> AsyncIterator[EntryPush]:
+        return self
+
+    async def __aenter__(self) -> Self:
+        await self._begin()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.aclose()
+
+    async def __anext__(self) -> EntryPush:
+        while True:
+            if self._queue:
+                push = self._queue.popleft()
+                if self._is_new(push):
+                    return push
+            elif self._fault is not None:
+                raise self._fault
+            elif self._link is None or self._is_behind or not self._link.is_usable:
+                await self._begin()
+            else:
+                self._wake.clear()
+                await self._wake.wait()
+
+    async def aclose(self) -> None:
+        """Stop the pushes."""
+        link, self._link = self._link, None
+        if link is not None and link.is_usable:
+            link.on_push = None
+            await self._calls.call("unsubscribe", Unsubscribe())
+
+    async def _begin(self) -> None:
+        """Subscribe on the present connection, from where the reader stands."""
+        self._is_behind = False
+        self._queue.clear()
+
+        async def flow(link: Link, timeout_s: float) -> None:
+            if link.on_push is not None and link is not self._link:
+                raise LocalProtocolError("this client has a subscription already")
+            link.on_push = self._take
+            request = Subscribe(self._accounts, self.position or 0)
+            done = await link.request("subscribe", request, timeout_s)
+            self._link = link
+            if self.position is None:
+                self.position = done.position
+
+        await self._calls.converse("subscribe", flow)
+        self._calls.route.on_lost = self._wake.set
+
+    def _take(self, topic: str, raw: msgspec.Raw) -> None:
+        self._wake.set()
+        if topic != TOPIC or self._is_behind:
+            return
+        if len(self._queue) >= self._queue_max:
+            self._is_behind = True
+            return
+        try:
+            self._queue.append(decode_fields(EntryPush, raw))
+        except FortressError as error:
+            self._fault = error
+
+    def _is_new(self, push: EntryPush) -> bool:
+        position = push.row.position
+        if self.position is not None and position < self.position:
+            return False
+        if position != self.position:
+            self.position = position
+            self._given.clear()
+        elif push.account in self._given:
+            return False
+        self._given.add(push.account)
+        return True

@@ -1,0 +1,112 @@
+"""Tests of moving money: what is asked of the bank, and what the caller gets."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from fortress.client.ids import new_id
+from fortress.client.me import Me
+from fortress.client.money import Money
+from fortress.client.payments import moment
+from fortress.errors import AmountInvalid, Refused, Status, UsageError
+from fortress.protocol.money import TransferRow
+from tests.client.fake_bank import Books, FakeNode
+
+
+async def test_a_payment_to_a_username_moves_money(alice: Me, books: Books) -> None:
+    """The payee is resolved, the money taken from the default account, the balance told."""
+    payment = await alice.pay("bob", "12.50 EUR", reference="Lunch")
+    assert payment.status == "done"
+    assert not payment.replayed
+    assert payment.balance_after == Money(98_750, "EUR")
+    assert books.balances == {100: 98_750, 101: 1_250}
+    assert books.rows[payment.position].id == payment.id
+    assert abs((payment.time - datetime.now(UTC)).total_seconds()) < 60
+
+
+@pytest.mark.parametrize("payee", ["101", "a/101", "a/bob"])
+async def test_a_payee_may_be_named_in_several_ways(alice: Me, books: Books, payee: str) -> None:
+    """An account number, with the bank's id before it or not, and a username."""
+    await alice.pay(payee, Money(100, "EUR"))
+    assert books.balances[101] == 100
+
+
+@pytest.mark.parametrize("payee", ["b/ines", "", "a/"])
+async def test_a_payee_elsewhere_or_nowhere_is_told_before_sending(alice: Me, node: FakeNode, payee: str) -> None:
+    """Nothing is sent for a payee whom this bank cannot reach."""
+    asked = len(node.asked)
+    with pytest.raises(UsageError):
+        await alice.pay(payee, "1 EUR")
+    assert len(node.asked) == asked
+
+
+@pytest.mark.parametrize("amount", ["0 EUR", "-1 EUR", "1.234 EUR", "NaN EUR", "1e3 EUR", Money(0, "EUR")])
+async def test_a_sum_that_is_none_is_told_before_sending(alice: Me, node: FakeNode, amount: Money | str) -> None:
+    """Nothing is sent for a sum that cannot be paid."""
+    asked = len(node.asked)
+    with pytest.raises(AmountInvalid):
+        await alice.pay("bob", amount)
+    assert len(node.asked) == asked
+
+
+async def test_a_refusal_says_what_was_available(alice: Me) -> None:
+    """A refusal of the bank is an error with its status and facts, and the session lives on."""
+    with pytest.raises(Refused) as caught:
+        await alice.pay("bob", "2000 EUR")
+    assert caught.value.status is Status.exceeds_available
+    assert caught.value.facts["available_minor"] == 100_000
+    assert (await alice.balance()).available == Money(100_000, "EUR")
+
+
+async def test_the_same_id_pays_once(alice: Me, books: Books) -> None:
+    """A repeat gives the first answer; other content under the same id is refused."""
+    id = new_id()
+    first = await alice.pay("bob", "5 EUR", id=id)
+    again = await alice.pay("bob", "5 EUR", id=id)
+    assert (again.replayed, again.position) == (True, first.position)
+    with pytest.raises(Refused) as caught:
+        await alice.pay("bob", "6 EUR", id=id)
+    assert caught.value.status is Status.id_reused
+    assert books.balances[101] == 500
+
+
+async def test_an_account_in_the_currency_is_looked_for(alice: Me, node: FakeNode) -> None:
+    """Without an account in the currency the bank hears of the default one, and decides."""
+    await alice.pay("101", Money(100, "USD"))
+    assert "list_accounts" in node.asked
+    await alice.pay("101", Money(100, "EUR"), from_account=100)
+
+
+async def test_a_batch_tells_of_each_row(alice: Me, books: Books) -> None:
+    """Each row of a batch has its own status, in order."""
+    rows = [TransferRow(new_id(), 100, 101, amount) for amount in (100, 500_000, 200)]
+    result = await alice.transfers(rows, "EUR")
+    assert result.statuses == (Status.ok, Status.exceeds_available, Status.ok)
+    assert result.done == 2
+    assert books.balances[101] == 300
+
+
+async def test_holds_are_placed_taken_and_freed(alice: Me) -> None:
+    """A hold has an end; posting takes all or a part, voiding nothing."""
+    until = datetime(2031, 1, 1, tzinfo=UTC)
+    held = await alice.hold(100, 101, "5 EUR", expires=until)
+    assert held.time == until
+    assert (await alice.hold(100, 101, "5 EUR")).time > datetime.now(UTC)
+    assert (await alice.post(held.id)).balance_after == Money(0, "EUR")
+    assert (await alice.post(held.id, Money(20, "EUR"))).balance_after == Money(20, "EUR")
+    assert (await alice.void(held.id)).id == held.id
+
+
+async def test_the_counter_takes_and_gives_cash(alice: Me) -> None:
+    """Deposits, withdrawals and reversals have ids like all that moves money."""
+    original = (await alice.deposit(101, "5 EUR")).id
+    assert (await alice.withdraw(101, "5 EUR")).id != original
+    assert (await alice.reverse(original, "EUR")).balance_after.currency == "EUR"
+    assert (await alice.reverse(original, "EUR", Money(1, "EUR"))).status == "done"
+
+
+def test_times_keep_their_microseconds() -> None:
+    """No float comes near a time."""
+    assert moment(1_700_000_000_123_457).microsecond == 123_457
