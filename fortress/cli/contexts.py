@@ -96,10 +96,11 @@ def certificate_fingerprint(pem: str) -> str:
     """
     block = re.search(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", pem, re.DOTALL)
     try:
-        if block:
-            return hashlib.sha256(ssl.PEM_cert_to_DER_cert(block[0])).hexdigest()
+        der = ssl.PEM_cert_to_DER_cert(block[0]) if block else b""
     except ValueError:
-        pass
+        der = b""
+    if der.startswith(b"\x30"):  # a certificate is an ASN.1 sequence
+        return hashlib.sha256(der).hexdigest()
     raise Misuse("the CA file holds no certificate", "give the ca.crt that 'fortress init' made")
 
 

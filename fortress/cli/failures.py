@@ -96,6 +96,10 @@ class Misuse(UsageError):
         self.do = do
 
 
+UNTOLD = {"currency", "id", "repeat", "operation"}
+"""Facts that are told elsewhere: with an amount, or in what to do."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """One failure, ready to be told.
@@ -194,7 +198,7 @@ def facts_text(facts: Facts, message: str = "") -> str:
     parts = []
     for name, value in facts.items():
         text = _fact_text(name, value, str(facts.get("currency") or ""))
-        if value not in (None, "") and str(value) not in message and name not in ("currency", "id"):
+        if value not in (None, "") and str(value) not in message and name not in UNTOLD:
             parts.append(f"{_plain_name(name)} {text}")
     return ", ".join(parts)
 
@@ -220,7 +224,7 @@ def _fact_text(name: str, value: object, currency: str) -> str:
 
 
 def _next_step(error: FortressError) -> str:
-    payment = error.facts.get("id")
-    if exit_of(type(error)) == Exit.unknown and isinstance(payment, str):
-        return f"repeat the same command with --id {payment}: it will be done once"
+    repeat = error.facts.get("repeat") or (f"--id {error.facts['id']}" if "id" in error.facts else "")
+    if exit_of(type(error)) == Exit.unknown and repeat:
+        return f"repeat the same command with {repeat}: it will be done once"
     return error.do if isinstance(error, Misuse) else hint_of(error)

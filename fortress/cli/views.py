@@ -38,48 +38,42 @@ def time_json(time_us: int) -> Json:
     return _moment(time_us).isoformat(timespec="microseconds").replace("+00:00", "Z") if time_us else None
 
 
-def parse_time(text: str) -> int:
-    """Read a time, local unless it names a zone; gives microseconds.
+def parse_time(text: str) -> datetime:
+    """Read a time, local unless it names a zone.
 
     Raises:
         Misuse: it is not ISO 8601.
     """
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as exc:
+        return datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError) as exc:
         raise Misuse(f"{text!r} is not a time", "write it like 2026-03-31 or 2026-03-31T14:05:00Z") from exc
-    return _us(moment.astimezone())
 
 
-def parse_span(text: str) -> int:
-    """Read a span of time like ``30m`` or ``7d``; gives seconds.
+def parse_span(text: str) -> timedelta:
+    """Read a span of time like ``30m`` or ``7d``.
 
     Raises:
         Misuse: it is none.
     """
-    match = re.fullmatch(r"([0-9]{1,9})([smhdw])", text)
+    match = re.fullmatch(r"([0-9]{1,6})([smhdw])", text)
     if not match:
         raise Misuse(f"{text!r} is not a span of time", "write it like 90s, 30m, 12h, 7d or 2w")
-    return int(match[1]) * UNITS_S[match[2]]
+    return timedelta(seconds=int(match[1]) * UNITS_S[match[2]])
 
 
-def month_span(text: str) -> tuple[int, int]:
-    """Give the first and the last microsecond of a month ``YYYY-MM``, in UTC as the bank's books count.
+def month_span(text: str) -> tuple[datetime, datetime]:
+    """Give the beginning of a month ``YYYY-MM`` and of the next, in UTC as the bank's books count.
 
     Raises:
         Misuse: it is no month.
     """
     match = re.fullmatch(r"([0-9]{4})-(0[1-9]|1[0-2])", text)
-    if not match or match[1] == "0000":
+    if not match or not 1 <= int(match[1]) < 9999:
         raise Misuse(f"{text!r} is not a month", "write it like 2026-03")
     start = datetime(int(match[1]), int(match[2]), 1, tzinfo=UTC)
-    following = (start + timedelta(days=31)).replace(day=1)
-    return _us(start), _us(following) - 1
+    return start, (start + timedelta(days=31)).replace(day=1)
 
 
 def _moment(time_us: int) -> datetime:
     return datetime.fromtimestamp(time_us // US, UTC) + timedelta(microseconds=time_us % US)
-
-
-def _us(moment: datetime) -> int:
-    return int(moment.astimezone(UTC).replace(microsecond=0).timestamp()) * US + moment.microsecond
