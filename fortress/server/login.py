@@ -109,8 +109,7 @@ class LoginDesk:
         Raises:
             Refused: with `Status.key_proof_invalid`; the point is unusable or the proof is not of this channel.
         """
-        nonce = schnorr.key_proof_nonce(handshake_hash)
-        c = schnorr.challenge(handshake_hash, self.bank, username, key.public, key.commitment, nonce)
+        c = schnorr.key_proof_challenge(handshake_hash, self.bank, username, key.public, key.commitment)
         if not (schnorr.is_valid_public_key(key.public) and schnorr.verify(key.public, key.commitment, c, key.proof)):
             raise Refused(Status.key_proof_invalid)
 

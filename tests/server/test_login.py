@@ -202,7 +202,7 @@ def test_a_change_of_key_brings_its_commitment_with_the_proof(login: Login) -> N
 
 def key_material(*, username: str = "alice", channel: bytes = HASH, public: bytes = ALICE.public) -> KeyMaterial:
     r, commitment = schnorr.commit(ENTROPY)
-    c = schnorr.challenge(channel, BANK, username, public, commitment, schnorr.key_proof_nonce(channel))
+    c = schnorr.key_proof_challenge(channel, BANK, username, public, commitment)
     return KeyMaterial(
         salt=b"salt" * 4,
         memory_kib=65536,

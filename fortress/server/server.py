@@ -1,0 +1,361 @@
+"""The listener: accepts within limits, keeps the sessions, drains them at the end.
+
+Accepting is done here and not by the event loop's own server, because the limits on connections must come before any
+TLS work: a flood from one address costs an accept and a close each, and no handshake.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import resource
+import secrets
+import socket
+import ssl
+import time
+from collections.abc import Coroutine
+from typing import Any, Final
+
+from fortress.config import Settings
+from fortress.errors import AddressInUse, SettingInvalid
+from fortress.protocol.connection import ServerConnection
+from fortress.server.login import LoginDesk
+from fortress.server.logs import RequestLog, log_event
+from fortress.server.session import Dispatching, Session
+from fortress.server.statistics import Statistics, count_in
+from fortress.server.throttle import network_of
+
+READ_BUFFER_BYTES: Final = 64 * 1024
+BACKLOG: Final = 1024
+ACCEPTS_PER_TURN_MAX: Final = 64
+"""Connections accepted before the sessions get their turn again."""
+ACCEPT_RETRY_S: Final = 0.5
+"""Pause after the process or the machine ran out of files."""
+FILES_BESIDE_CONNECTIONS: Final = 128
+SWEEP_S: Final = 1.0
+KILL_S_MAX: Final = 2.0
+TLS_SHUTDOWN_S: Final = 2.0
+
+_OUT_OF_FILES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+logger = logging.getLogger(__name__)
+
+
+class Server:
+    """All connections of one node.
+
+    Make it, make the dispatcher with its handlers, `start`, and `drain` at the end; then it is used up.
+
+    Args:
+        settings: of the folder.
+        tls: server side; handshakes use what is loaded in it at that time.
+        noise_private: static key of the sealed channel.
+        identity_payload: what proves that key to clients; replace `identity_payload` when the certificate is renewed.
+        desk: of the logins.
+        statistics: counted into.
+        sweep_s: how often sessions are checked for what lasts too long.
+
+    Attributes:
+        buffer: the read buffer that all sessions share.
+        loop_lag_s: how late the last sweep came.
+    """
+
+    dispatcher: Dispatching
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        tls: ssl.SSLContext,
+        noise_private: bytes,
+        identity_payload: bytes,
+        desk: LoginDesk,
+        statistics: Statistics,
+        sweep_s: float = SWEEP_S,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.now = self._loop.time
+        self.buffer = memoryview(bytearray(READ_BUFFER_BYTES))
+        self.desk = desk
+        self.statistics = statistics
+        self.identity_payload = identity_payload
+        self.loop_lag_s = 0.0
+        self._bank = settings.node.bank
+        self._tls = tls
+        self._noise_private = noise_private
+        self._sweep_s = sweep_s
+        self._listeners: list[socket.socket] = []
+        self._per_network: dict[str, int] = {}
+        self._sessions: set[Session] = set()
+        self._by_customer: dict[int, set[Session]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._marked: list[Session] = []
+        self._is_flush_due = False
+        self._gone = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_draining = False
+        self.apply(settings)
+
+    def apply(self, settings: Settings) -> None:
+        """Take over settings that a running node may change."""
+        self._settings = settings.server
+        self.idle_s: float = settings.server.idle_s
+        self.handshake_s: float = settings.server.handshake_s
+        self.outstanding_max = settings.server.outstanding_max
+        self.send_buffer_bytes_max = settings.server.send_buffer_bytes_max
+        self.request_log = RequestLog(settings.log)
+        self._connections_max = min(settings.server.connections_max, _files_allowed(settings.server.connections_max))
+
+    # --- listening --------------------------------------------------------------------------------------------------
+
+    async def start(self, dispatcher: Dispatching) -> None:
+        """Listen and accept from now on.
+
+        Raises:
+            AddressInUse: something else listens there.
+            SettingInvalid: this machine has no such address, or may not listen on this port.
+        """
+        self.dispatcher = dispatcher
+        host, port = self._settings.host, self._settings.port
+        try:
+            found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            for family, _, _, _, address in dict.fromkeys(found):
+                self._listeners.append(_listen(family, address))
+        except OSError as exc:
+            self._close_listeners()
+            facts: dict[str, int | str | bool | None] = {"host": host, "port": port}
+            if exc.errno == errno.EADDRINUSE:
+                raise AddressInUse(f"the address {host}:{port} is taken", facts) from exc
+            raise SettingInvalid(f"cannot listen on {host}:{port}: {exc.strerror}", facts) from exc
+        self._resume_accepting()
+        self._timer = self._loop.call_later(self._sweep_s, self._sweep, self.now() + self._sweep_s)
+        log_event(logger, logging.INFO, "listening", host=host, port=self.port)
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on, also when any free one was asked for."""
+        port: int = self._listeners[0].getsockname()[1]
+        return port
+
+    def _resume_accepting(self) -> None:
+        for listener in self._listeners:
+            self._loop.add_reader(listener, self._accept, listener)
+
+    def _pause_accepting(self, error: OSError) -> None:
+        # without files a ready listener stays ready: the loop would spin
+        log_event(logger, logging.WARNING, "accepting paused", reason=error.strerror)
+        for listener in self._listeners:
+            self._loop.remove_reader(listener)
+        self._loop.call_later(ACCEPT_RETRY_S, self._resume_accepting)
+
+    def _accept(self, listener: socket.socket) -> None:
+        for _ in range(ACCEPTS_PER_TURN_MAX):
+            try:
+                connection, peer = listener.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                if error.errno in _OUT_OF_FILES:
+                    self._pause_accepting(error)
+                    return
+                continue  # the peer was gone before it was accepted
+            self._admit(connection, str(peer[0]))
+
+    def _admit(self, connection: socket.socket, address: str) -> None:
+        network = network_of(address) if ":" in address else address
+        refusal = self._refusal(network)
+        if refusal:
+            count_in(self.statistics.connections_refused, refusal)
+            connection.close()
+            return
+        self._per_network[network] = self._per_network.get(network, 0) + 1
+        self.statistics.connections += 1
+        self.statistics.connections_total += 1
+        self._keep(self._loop.create_task(self._open(connection, address, network)))
+
+    def _refusal(self, network: str) -> str:
+        if self.statistics.connections >= self._connections_max:
+            return "connections_max"
+        if self._per_network.get(network, 0) >= self._settings.connections_per_address_max:
+            return "connections_per_address_max"
+        return ""
+
+    async def _open(self, connection: socket.socket, address: str, network: str) -> None:
+        """Let TLS make its handshake; the session goes on by itself."""
+        session = Session(self, address=address, network=network, now_us=time.time_ns() // 1000)
+        try:
+            connection.setblocking(False)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await self._loop.connect_accepted_socket(
+                *(lambda: session, connection),
+                ssl=self._tls,
+                ssl_handshake_timeout=self.handshake_s,
+                ssl_shutdown_timeout=TLS_SHUTDOWN_S,
+            )
+        except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
+            count_in(self.statistics.connections_refused, "tls")
+            log_event(logger, logging.DEBUG, "tls failed", address=address, reason=type(error).__name__)
+        finally:
+            if not session.was_welcome:
+                connection.close()
+                self._release(network)
+
+    # --- sessions ---------------------------------------------------------------------------------------------------
+
+    def open_core(self) -> ServerConnection:
+        """Make the protocol core of a new connection."""
+        return ServerConnection(
+            *(self._noise_private, self.identity_payload),
+            bank_id=self._bank,
+            entropy=secrets.token_bytes(32),
+            now=self.now(),
+        )
+
+    def welcome(self, session: Session) -> None:
+        """Keep a session whose TLS stands."""
+        self._sessions.add(session)
+        if self._is_draining:
+            session.finish()
+
+    def forget(self, session: Session) -> None:
+        """Let go of a session whose connection is gone."""
+        self._sessions.discard(session)
+        self._release(session.network)
+        mine = self._by_customer.get(session.customer)
+        if mine is not None:
+            mine.discard(session)
+            if not mine:
+                del self._by_customer[session.customer]
+        if not self._sessions:
+            self._gone.set()
+
+    def signed_in(self, session: Session) -> None:
+        """List a session under its customer."""
+        self._by_customer.setdefault(session.customer, set()).add(session)
+
+    def sessions_of(self, customer: int) -> tuple[Session, ...]:
+        """Give a customer's sessions that are connected here."""
+        return tuple(self._by_customer.get(customer, ()))
+
+    def end_sessions(self, customer: int, session_id: bytes = b"", *, besides: bytes = b"") -> None:
+        """End a customer's sessions: all of them, those with an id, or all besides those with an id.
+
+        What they asked before is still answered.
+        """
+        for session in self.sessions_of(customer):
+            if session.session_id != besides and session_id in (b"", session.session_id):
+                session.finish()
+
+    def mark(self, session: Session) -> None:
+        """Flush this session with the next `flush`, at the latest in the next turn of the loop."""
+        self._marked.append(session)
+        if not self._is_flush_due:
+            self._is_flush_due = True
+            self._loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Write what sessions have queued outside their read passes; each one's in one frame."""
+        self._is_flush_due = False
+        marked, self._marked = self._marked, []
+        for session in marked:
+            session.flush()
+
+    def run_beside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something that no answer waits for; a fault in it is logged."""
+        self._keep(self._loop.create_task(work))
+
+    # --- the end ----------------------------------------------------------------------------------------------------
+
+    async def drain(self, deadline_s: float) -> None:
+        """Take no new connections and requests, answer what is under way, say goodbye; then end what is left.
+
+        Args:
+            deadline_s: how long that may take.
+        """
+        self._is_draining = True
+        self._close_listeners()
+        log_event(logger, logging.INFO, "draining", connections=len(self._sessions))
+        for session in tuple(self._sessions):
+            session.finish()
+        await self._wait_gone(deadline_s)
+        for session in tuple(self._sessions):
+            session.kill()
+        for task in self._tasks:
+            task.cancel()
+        await self._wait_gone(KILL_S_MAX)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=KILL_S_MAX)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    async def _wait_gone(self, deadline_s: float) -> None:
+        self._gone.clear()
+        if self._sessions:
+            try:
+                await asyncio.wait_for(self._gone.wait(), deadline_s)
+            except TimeoutError:
+                log_event(logger, logging.WARNING, "connections left", connections=len(self._sessions))
+
+    def snapshot(self) -> dict[str, object]:
+        """Give all counters as they are now."""
+        return {**self.statistics.snapshot(), "event_loop_lag_s": self.loop_lag_s}
+
+    def _close_listeners(self) -> None:
+        listeners, self._listeners = self._listeners, []
+        for listener in listeners:
+            self._loop.remove_reader(listener)
+            listener.close()
+
+    def _release(self, network: str) -> None:
+        self.statistics.connections -= 1
+        left = self._per_network[network] - 1
+        if left:
+            self._per_network[network] = left
+        else:
+            del self._per_network[network]
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._on_task_done)
+
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            logger.error("task failed", exc_info=fault)
+
+    def _sweep(self, due: float) -> None:
+        now = self.now()
+        self.loop_lag_s = max(now - due, 0.0)
+        self.request_log.on_second()
+        for session in tuple(self._sessions):
+            session.on_time(now)
+        self._timer = self._loop.call_later(self._sweep_s, self._sweep, now + self._sweep_s)
+
+
+def _listen(family: int, address: Any) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _files_allowed(wanted: int) -> int:
+    """Raise the limit on open files as far as needed and allowed; give how many connections that is enough for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + FILES_BESIDE_CONNECTIONS
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        if soft < needed:
+            log_event(logger, logging.WARNING, "few files allowed", files=soft, connections_max=wanted)
+            return max(soft - FILES_BESIDE_CONNECTIONS, 1)
+    return wanted
