@@ -233,6 +233,11 @@ class Queries:
         sql = "SELECT session, until_us FROM sessions_ended WHERE until_us > ?"
         return [(row[0], row[1]) for row in self._read(sql, (now_us,))]
 
+    def approved_acts(self) -> list[tuple[bytes, str, bytes, int]]:
+        """List what was approved: approval, operation, the request as it came, who asked."""
+        sql = "SELECT id, operation, command, asked_by FROM approvals WHERE state = 2"
+        return [(row[0], row[1], row[2], row[3]) for row in self._read(sql)]
+
     def trail(self, cursor: int, limit: int) -> tuple[list[Found], int]:
         """Page through administrative acts and refusals, newest first."""
         sql = (

@@ -152,5 +152,3 @@ class EntryPush(Answer, frozen=True):
 
     account: int
     row: HistoryRow
-    balance_minor: int
-    available_minor: int

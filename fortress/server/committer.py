@@ -88,6 +88,7 @@ class Committer:
         self._disk_full: DiskFull | None = None
         self._failure: FortressError | None = None
         self._apply_timer: asyncio.TimerHandle | None = None
+        self.committed_record = engine.last
         self.committed_lsn = engine.last.lsn if engine.last else 0
         self.committed_position = engine.state.position
         self.batch_sizes = Histogram()
@@ -265,6 +266,7 @@ class Committer:
     def _durable(self, record: Record, delta: Delta, answers: list[tuple[Answered, Any]]) -> None:
         self._is_writing = False
         self._disk_full = None
+        self.committed_record = record
         self.committed_lsn = record.lsn
         self.committed_position = record.first_position + record.count
         self.batch_sizes.record(record.count * 1000)

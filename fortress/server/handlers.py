@@ -37,7 +37,7 @@ from fortress.server.node import Node
 from fortress.server.session import Row, Rows, Session
 from fortress.server.statistics import OTHER_OPERATION, Statistics
 
-HotFunction = Callable[..., None]
+HotFunction = Callable[..., Any]
 """``handle(node, session, request_id, request)``; answers through the session."""
 PlainFunction = Callable[..., Coroutine[Any, Any, Answer]]
 """``await handle(node, session, request)`` gives the answer."""
@@ -56,7 +56,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """One row of the table, made by `hot` or `plain`; one of the functions is there."""
+    """One row of the table, made by `hot`, `plain` or `hot_or_plain`; one of the functions is there."""
 
     operation: str
     hot: HotFunction | None = None
@@ -71,6 +71,11 @@ def hot(operation: str, function: HotFunction) -> Handler:
 def plain(operation: str, function: PlainFunction) -> Handler:
     """Name the coroutine function that gives the answer of an operation."""
     return Handler(operation, plain=function)
+
+
+def hot_or_plain(operation: str, try_hot: Callable[..., bool], function: PlainFunction) -> Handler:
+    """Name a function that answers the common case in the read pass, and the coroutine for when it gives False."""
+    return Handler(operation, hot=try_hot, plain=function)
 
 
 class Dispatcher:
@@ -124,6 +129,12 @@ class Dispatcher:
         except Exception:
             _refuse_after_fault(session, request_id)
 
+    def start(self, function: PlainFunction, session: Session, request_id: int, request: Any) -> None:
+        """Go on with a request in a task; also for a hot handler that finds it has to wait."""
+        task = asyncio.get_running_loop().create_task(self._run(function, session, request_id, request))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     async def wait_idle(self) -> None:
         """Wait until no task is left."""
         while self._tasks:
@@ -141,12 +152,7 @@ class Dispatcher:
             return Row(counter, partial(handler.hot, self._node))
         if handler.plain is None:
             raise LocalProtocolError(f"the handler of {name!r} has no function")
-        return Row(counter, partial(self._start, handler.plain))
-
-    def _start(self, function: PlainFunction, session: Session, request_id: int, request: Any) -> None:
-        task = asyncio.get_running_loop().create_task(self._run(function, session, request_id, request))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        return Row(counter, partial(self.start, handler.plain))
 
     async def _run(self, function: PlainFunction, session: Session, request_id: int, request: Any) -> None:
         try:

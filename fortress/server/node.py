@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from fortress import __version__
 from fortress.config import Settings
+from fortress.errors import OK
 from fortress.ledger.keyring import Keyring
+from fortress.protocol.administration import StatusAnswer
 from fortress.server.login import LoginDesk
 from fortress.server.statistics import Statistics
 from fortress.server.throttle import Throttle
@@ -14,7 +18,10 @@ from fortress.server.tokens import Tokens
 
 if TYPE_CHECKING:
     from fortress.server.bank import Bank
+    from fortress.server.notifications import Notifications
     from fortress.server.server import Server
+
+ROLE = "primary"  # a node alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,19 +31,40 @@ class Node:
     Attributes:
         settings: of its folder, as they were at the start; what reloads, the parts below were told.
         bank: answers what is asked of the ledger.
+        notifications: who wants to hear about which account.
         server: its connections.
         keyring: its secrets.
         desk: of the logins.
         tokens: of the sessions.
         throttle: of failed logins.
         statistics: its counters.
+        started_s: monotonic time of the start.
     """
 
     settings: Settings
     bank: Bank
+    notifications: Notifications
     server: Server
     keyring: Keyring
     desk: LoginDesk
     tokens: Tokens
     throttle: Throttle
     statistics: Statistics
+    started_s: float = field(default_factory=time.monotonic)
+
+    def status(self) -> StatusAnswer:
+        """Tell role, position and health."""
+        committer, counters = self.bank.committer, self.statistics.counters.values()
+        return StatusAnswer(
+            self.settings.node.bank,
+            self.settings.node.name,
+            ROLE,
+            self.bank.engine.epoch,
+            committer.committed_lsn,
+            committer.committed_position,
+            1,
+            self.statistics.connections,
+            sum(counter.codes[OK] for counter in counters if counter.is_task),
+            round(time.monotonic() - self.started_s, 3),
+            __version__,
+        )

@@ -23,7 +23,7 @@ from fortress.errors import (
     TokenRejected,
     VersionUnsupported,
 )
-from fortress.protocol.administration import StatusAnswer, StatusRequest, UserAnswer
+from fortress.protocol.administration import StatusRequest, UserAnswer
 from fortress.protocol.fields import PROTOCOL_VERSION, Done
 from fortress.protocol.sessions import (
     ChangeKey,
@@ -117,11 +117,16 @@ def handle_renew(node: Node, session: Session, request_id: int, request: Renew) 
     session.answer(request_id, _signed_in(node, session))
 
 
-def handle_logout(node: Node, session: Session, request_id: int, request: Logout) -> None:
-    """End the session for good; the connection ends with it."""
-    node.tokens.revoke(session.session_id, now_us())
-    session.answer(request_id, Done())
+async def handle_logout(node: Node, session: Session, request: Logout) -> Done:
+    """End the session for good, also for a node that starts later; the connection ends with the answer."""
+    await _end_for_good(node, session.customer, session.session_id)
     node.server.end_sessions(session.customer, session.session_id)
+    return Done()
+
+
+async def _end_for_good(node: Node, customer: int, session_id: bytes) -> None:
+    until_us = node.tokens.revoke(session_id, now_us())
+    await node.bank.end_session(customer, session_id, until_us)
 
 
 def _check_throttle(node: Node, session: Session, username: str) -> None:
@@ -234,18 +239,17 @@ def handle_sessions(node: Node, session: Session, request_id: int, request: Sess
     session.answer(request_id, SessionsAnswer(sorted(rows, key=lambda row: row.since_us)))
 
 
-def handle_end_session(node: Node, session: Session, request_id: int, request: EndSession) -> None:
+async def handle_end_session(node: Node, session: Session, request: EndSession) -> Done:
     """End one of one's own sessions and refuse its token; doing it twice is no mistake."""
     if any(other.session_id == request.session for other in node.server.sessions_of(session.customer)):
-        node.tokens.revoke(request.session, now_us())
-    session.answer(request_id, Done())
-    node.server.end_sessions(session.customer, request.session)
+        await _end_for_good(node, session.customer, request.session)
+        node.server.end_sessions(session.customer, request.session)
+    return Done()
 
 
 def handle_status(node: Node, session: Session, request_id: int, request: StatusRequest) -> None:
     """Tell the node's role, position and health."""
-    answer: StatusAnswer = node.bank.status()
-    session.answer(request_id, answer)
+    session.answer(request_id, node.status())
 
 
 HANDLERS: Final[tuple[Handler, ...]] = (
@@ -255,10 +259,10 @@ HANDLERS: Final[tuple[Handler, ...]] = (
     plain("resume", handle_resume),
     plain("register", handle_register),
     hot("renew", handle_renew),
-    hot("logout", handle_logout),
+    plain("logout", handle_logout),
     plain("whoami", handle_whoami),
     hot("sessions", handle_sessions),
-    hot("end_session", handle_end_session),
+    plain("end_session", handle_end_session),
     plain("change_key_begin", handle_change_key_begin),
     plain("change_key", handle_change_key),
     hot("status", handle_status),

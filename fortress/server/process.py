@@ -1,0 +1,311 @@
+"""One bank node as a running whole: opened from its folder, served, drained.
+
+Puts the parts together and owns their order: ledger, committer, bank, connections; at the end connections first and
+the ledger last, so that everything answered is written and everything written is closed in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import resource
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+
+from fortress import __version__
+from fortress.errors import LedgerError, Refused, SettingInvalid, Status
+from fortress.ledger.commands import CreateCustomer, KeyData, OpenAccount, OpenLedger, ReleaseHold
+from fortress.ledger.engine import Engine
+from fortress.ledger.model import BANK, BANK_ACTOR, AccountKind, HoldState
+from fortress.ledger.vault import Vault
+from fortress.protocol.accounts import Profile
+from fortress.server import administration_handlers, money_handlers, reading_handlers, session_handlers
+from fortress.server.bank import Bank, Person, accepted, now_us
+from fortress.server.committer import Committer, CommitterSettings
+from fortress.server.folder import Folder, data_folder
+from fortress.server.handlers import Dispatcher
+from fortress.server.login import LoginDesk
+from fortress.server.logs import log_event
+from fortress.server.node import Node
+from fortress.server.notifications import Notifications
+from fortress.server.server import Server
+from fortress.server.statistics import Statistics
+from fortress.server.throttle import Throttle
+from fortress.server.tokens import Tokens
+
+BOOTSTRAP_FILE = "bootstrap.json"
+SWITCH_INTERVAL_S = 0.0001  # a worker waiting for the interpreter lock gets it 50 times sooner than by default
+EXPIRE_EVERY_S = 1.0
+EXPIRE_AT_ONCE_MAX = 1_000
+BOOKS_EVERY_S = 60.0
+
+logger = logging.getLogger(__name__)
+
+
+class Process:
+    """A node from start to stop; made by :meth:`start`.
+
+    Attributes:
+        stopped: set when the node must end: after a broken ledger, with ``failure`` set.
+    """
+
+    def __init__(self, folder: Folder, engine: Engine, vault: Vault) -> None:
+        self.folder = folder
+        self.failure: LedgerError | None = None
+        self.stopped = asyncio.Event()
+        settings, keyring = folder.settings, folder.keyring
+        statistics = Statistics()
+        desk = LoginDesk(settings.node.bank, keyring.handle_key, settings.login)
+        self.server = Server(
+            settings,
+            tls=folder.tls,
+            noise_private=keyring.noise_private,
+            identity_payload=folder.identity_payload,
+            desk=desk,
+            statistics=statistics,
+        )
+        limits = settings.committer
+        self.committer = Committer(
+            engine,
+            CommitterSettings(limits.queue_max, limits.batch_entries_max, limits.unapplied_entries_max),
+            on_commit=lambda delta: self.node.notifications.on_commit(delta),
+            after_answers=self.server.flush,
+            on_fatal=self._on_fatal,
+        )
+        bank = Bank(engine, self.committer, vault, desk, head_seed=keyring.head_seed)
+        self.node = Node(
+            settings=settings,
+            bank=bank,
+            server=self.server,
+            keyring=keyring,
+            desk=desk,
+            tokens=Tokens(keyring.token_seed, settings.node.bank, settings.login.token_s),
+            throttle=Throttle(settings.login),
+            statistics=statistics,
+            notifications=Notifications(bank),
+        )
+        self.dispatcher = Dispatcher(
+            self.node,
+            (
+                *session_handlers.HANDLERS,
+                *money_handlers.MONEY_HANDLERS,
+                *reading_handlers.READING_HANDLERS,
+                *administration_handlers.ADMINISTRATION_HANDLERS,
+            ),
+        )
+        self._imbalance: dict[str, int] = {}
+        self._chores: list[asyncio.Task[None]] = []
+
+    @classmethod
+    async def start(
+        cls, folder: Folder, *, on_progress: Callable[[int, int], None] = lambda done, total: None
+    ) -> Process:
+        """Open the ledger of a folder, bring it up to date, and serve.
+
+        Args:
+            folder: opened and locked by ``open_folder``; closed by :meth:`stop`.
+            on_progress: told records applied and to apply when the tables must catch up with the journal.
+
+        Raises:
+            LedgerError: the ledger cannot be trusted; nothing is served.
+            AddressInUse: something else listens there.
+        """
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        settings, keyring = folder.settings, folder.keyring
+        data = data_folder(settings)
+        ledger = settings.ledger
+
+        def open_engine() -> Engine:
+            return Engine.open(
+                data,
+                bank=settings.node.bank,
+                data_key=keyring.data_key,
+                store_key=keyring.store_key,
+                segment_bytes=ledger.segment_bytes,
+                cache_mb=ledger.cache_mb,
+                account_cache_max=ledger.account_cache_max,
+                id_cache_max=ledger.id_cache_max,
+                id_skew_s=ledger.id_skew_s,
+                on_progress=on_progress,
+            )
+
+        engine = await asyncio.to_thread(open_engine)
+        vault = await asyncio.to_thread(Vault, data / "people.db", keyring.vault_key)
+        process = cls(folder, engine, vault)
+        try:
+            await process._make_whole()
+            await process.server.start(process.dispatcher)
+        except BaseException:
+            await process._close_ledger()
+            raise
+        process._chores = [
+            asyncio.create_task(process._expire_holds()),
+            asyncio.create_task(process._watch_books()),
+        ]
+        return process
+
+    # --- What a start has to finish ----------------------------------------------------------------------------------
+    async def _make_whole(self) -> None:
+        """Open a new bank, and finish what a crash may have left half done."""
+        bank, queries = self.node.bank, self.node.bank.queries
+        if not bank.state.currencies or not bank.state.administrators:
+            await self._bootstrap(self.folder.settings.folder / BOOTSTRAP_FILE)
+        for session, _ in await bank.read(queries.ended_sessions, now_us()):
+            self.node.tokens.revoke(session, now_us())
+        for handle in await bank.read(queries.erased_handles):
+            await bank.read(bank.vault.erase_person, handle)
+        for approval, operation, command, asked_by in await bank.read(queries.approved_acts):
+            try:
+                await administration_handlers.carry_out(self.node, approval, operation, command, asked_by)
+            except Refused as refusal:
+                log_event(logger, logging.WARNING, "approved act refused", operation=operation, reason=str(refusal))
+
+    async def _bootstrap(self, path: Path) -> None:
+        """Write a new bank's first entries: itself, its cash accounts, its first administrators."""
+        bank = self.node.bank
+        try:
+            plan: dict[str, Any] = json.loads(path.read_bytes())
+            currencies = tuple(str(currency) for currency in plan["currencies"])
+            people: list[dict[str, Any]] = list(plan["administrators"])
+        except FileNotFoundError as error:
+            raise SettingInvalid(f"{path.name} is missing: a new bank does not know its administrators") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise SettingInvalid(f"{path.name} cannot be read: {error!r}") from error
+        accepted(await bank.commit(OpenLedger(BANK_ACTOR, self.folder.settings.node.bank, currencies)))
+        for currency in currencies:
+            if not bank.state.currencies.get(currency):
+                id = hashlib.sha256(b"fortress cash account v1" + currency.encode()).digest()[:16]
+                accepted(await bank.commit(OpenAccount(BANK_ACTOR, id, BANK, int(AccountKind.cash), currency, None)))
+        for person in people:
+            await self._bootstrap_person(person, path)
+
+    async def _bootstrap_person(self, person: dict[str, Any], path: Path) -> None:
+        bank, desk = self.node.bank, self.node.desk
+        try:
+            username, name = str(person["username"]), str(person.get("name", ""))
+            handle = desk.handle_of(username)
+            sealed = bank.vault.seal_login_key(handle, bytes.fromhex(person["public"]))
+            numbers = (int(person["memory_kib"]), int(person["iterations"]), int(person["lanes"]))
+            key = KeyData(bytes.fromhex(person["salt"]), *numbers, sealed, bytes.fromhex(person["signing"]))
+        except (KeyError, ValueError, TypeError) as error:
+            raise SettingInvalid(f"{path.name} cannot be read: {error!r}") from error
+        profile = await bank.read(bank.vault.seal_person, handle, Person(username, Profile(name=name)).encoded())
+        id = hashlib.sha256(b"fortress first administrator v1" + handle).digest()[:16]
+        verdict = await bank.commit(CreateCustomer(BANK_ACTOR, id, handle, ("administrator",), key, profile))
+        if verdict.status not in (Status.ok, Status.username_taken):
+            accepted(verdict)
+
+    # --- While it runs -----------------------------------------------------------------------------------------------
+    async def _expire_holds(self) -> None:
+        """Free holds whose time is over."""
+        bank = self.node.bank
+        while True:
+            await asyncio.sleep(EXPIRE_EVERY_S)
+            try:
+                for id in await bank.read(bank.queries.due_holds, now_us(), EXPIRE_AT_ONCE_MAX):
+                    await bank.commit(ReleaseHold(BANK_ACTOR, id, int(HoldState.expired)))
+            except LedgerError as error:
+                self._on_fatal(error)
+                return
+            except Exception as error:
+                log_event(logger, logging.WARNING, "expiry waits", reason=str(error))
+
+    async def _watch_books(self) -> None:
+        """Add the books up, every minute."""
+        bank = self.node.bank
+        while True:
+            try:
+                sums = await bank.read(bank.queries.trial_balance)
+                self._imbalance = {currency: credits - debits for currency, _, debits, credits, _ in sums}
+            except LedgerError as error:
+                self._on_fatal(error)
+                return
+            await asyncio.sleep(BOOKS_EVERY_S)
+
+    def _on_fatal(self, error: LedgerError) -> None:
+        """Stop the node: what it knows can no longer be trusted to be what the disk knows."""
+        if self.failure is None:
+            self.failure = error
+            log_event(logger, logging.CRITICAL, "node stops", code=error.code, reason=str(error), hint=error.hint)
+            self.stopped.set()
+
+    def reload(self) -> None:
+        """Read certificates again; connections that stand are not touched.
+
+        Raises:
+            CertificateUnusable: one is missing or unreadable; the old ones stay in use.
+        """
+        self.folder.load_certificates()
+        self.server.identity_payload = self.folder.identity_payload
+        log_event(logger, logging.INFO, "certificates reloaded")
+
+    async def stop(self, *, deadline_s: float | None = None) -> None:
+        """Answer what is under way, say goodbye, write everything, close; the folder is free afterwards."""
+        settings = self.folder.settings.server
+        for chore in self._chores:
+            chore.cancel()
+        await self.server.drain(settings.drain_s if deadline_s is None else deadline_s)
+        self.dispatcher.cancel_all()
+        await self._close_ledger()
+
+    async def _close_ledger(self) -> None:
+        await self.committer.close()
+        await asyncio.to_thread(self.node.bank.engine.close)
+        self.node.bank.vault.close()
+        self.folder.close()
+
+    # --- For the monitor ---------------------------------------------------------------------------------------------
+    def statistics(self) -> dict[str, object]:
+        """Take a snapshot of everything a monitor shows; cheap, no waiting."""
+        committer, engine = self.committer, self.node.bank.engine
+        status = self.node.status()
+        found = committer.statistics()
+        is_ready = not (found["failed"] or found["disk_full"])
+        return {
+            **self.server.snapshot(),
+            "bank": status.bank,
+            "node": status.node,
+            "version": __version__,
+            "uptime_s": status.uptime_s,
+            "role": status.role,
+            "term": status.term,
+            "position": status.position,
+            "lsn": status.lsn,
+            "behind": 0,
+            "copies": status.copies,
+            "tasks_processed": status.tasks_processed,
+            "commit_seconds": {
+                "write": committer.write_seconds.statistics(),
+                "apply": committer.apply_seconds.statistics(),
+            },
+            "queue": found["waiting"],
+            "unapplied_entries": found["unapplied"],
+            "imbalance": dict(self._imbalance),
+            "memory_rss_bytes": _resident_bytes(),
+            "certificate_expiry": self._certificate_expiry(),
+            "checks": {
+                "ledger": (
+                    not found["failed"],
+                    "the ledger is whole" if not found["failed"] else "the node has stopped",
+                ),
+                "disk": (not found["disk_full"], "there is space" if is_ready else "the disk is full"),
+                "primary": (True, "this node takes entries"),
+            },
+            "segments_first_lsn": engine.journal.first_lsn,
+        }
+
+    def _certificate_expiry(self) -> float:
+        settings = self.folder.settings
+        data = settings.path(settings.tls.certificate).read_bytes()
+        return x509.load_pem_x509_certificate(data).not_valid_after_utc.timestamp()
+
+
+def _resident_bytes() -> int:
+    with open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
