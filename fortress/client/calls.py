@@ -238,7 +238,8 @@ class _Doubt:
 
     def grow(self) -> None:
         """Take that a try ended without an answer; reading twice is never in doubt."""
-        self._is_doubtful |= OPERATIONS[self._operation].writes
+        row = OPERATIONS.get(self._operation)
+        self._is_doubtful |= row is None or row.writes
 
     @property
     def is_final(self) -> bool:

@@ -8,15 +8,24 @@ millisecond (RFC 9562 6.2, method 1) and 62 bits are random.
 from __future__ import annotations
 
 import os
+import struct
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 
 from fortress.errors import UsageError
 
 ID_SIZE_BYTES = 16
+_ENTROPY_BYTES = 1024
 _COUNTER_MAX = 0xFFF
+_COUNTER_START_MAX = 0xFF
+_VERSION = 0x7000
+_VARIANT = 0b10 << 62
 _RANDOM_MASK = (1 << 62) - 1
+
+_pack = struct.Struct(">QQ").pack
+_unpack_all = struct.Struct(">Q").iter_unpack
 
 
 class Ids:
@@ -26,6 +35,7 @@ class Ids:
         self._lock = threading.Lock()
         self._time_ms = 0
         self._counter = 0
+        self._tails: Iterator[tuple[int]] = iter(())
 
     def make(self, now_ms: int | None = None) -> bytes:
         """Make an id of 16 bytes.
@@ -33,21 +43,33 @@ class Ids:
         Args:
             now_ms: milliseconds since 1970; the clock's if not given.
         """
-        entropy = int.from_bytes(os.urandom(10), "big")
-        now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+        if now_ms is None:
+            now_ms = time.time_ns() // 1_000_000
         with self._lock:
+            tail = (next(self._tails, None) or self._fill())[0] & _RANDOM_MASK
             if now_ms > self._time_ms:
                 # starts low, so that a busy millisecond has room to count
-                self._time_ms, self._counter = now_ms, entropy >> 72
+                self._time_ms, self._counter = now_ms, tail & _COUNTER_START_MAX
             elif self._counter < _COUNTER_MAX:
                 self._counter += 1
             else:
                 self._time_ms, self._counter = self._time_ms + 1, 0
-            head = self._time_ms << 16 | 0x7000 | self._counter
-        return (head << 64 | 0b10 << 62 | entropy & _RANDOM_MASK).to_bytes(ID_SIZE_BYTES, "big")
+            head = self._time_ms << 16 | _VERSION | self._counter
+        return _pack(head, tail | _VARIANT)
+
+    def forget_entropy(self) -> None:
+        """Drop the random bits drawn in advance; a forked process must not make its parent's ids again."""
+        self._lock = threading.Lock()
+        self._tails = iter(())
+
+    def _fill(self) -> tuple[int]:
+        # a system call for each id would cost as much as everything else here
+        self._tails = _unpack_all(os.urandom(_ENTROPY_BYTES))
+        return next(self._tails)
 
 
 _ids = Ids()
+os.register_at_fork(after_in_child=_ids.forget_entropy)
 new_id = _ids.make
 
 

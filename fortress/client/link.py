@@ -28,6 +28,7 @@ from fortress.errors import (
     HandshakeFailed,
     OutcomeUnknown,
     ServerNotTrusted,
+    UnknownOperation,
     Unreachable,
     error_from_wire,
 )
@@ -78,13 +79,15 @@ class Link(asyncio.BufferedProtocol):
             verify=lambda payload, static: trust.verify(bank, payload, static),
             now=self._loop.time(),
         )
+        self._send_message = self._connection.send_message
         self._transport: asyncio.Transport | None = None
         self._buffer = memoryview(bytearray(READ_BUFFER_BYTES))
         self._waiting: dict[int, tuple[OnAnswer, float]] = {}
         self._room = asyncio.Semaphore(OUTSTANDING_MAX)
         self._last_id = 0
         self._is_flush_due = False
-        self._is_paused = False
+        # one look on the way of every request says both "not connected" and "the other side reads too slowly"
+        self._is_blocked = True
         self._is_retiring = False
         self._fault: FortressError | None = None
         self._alarm: asyncio.TimerHandle | None = None
@@ -127,13 +130,12 @@ class Link(asyncio.BufferedProtocol):
             Unreachable: the connection has ended; nothing was sent.
             MessageTooLarge: the request is larger than a bank takes; nothing was sent.
         """
-        if self._fault is not None or self._transport is None:
-            raise Unreachable(f"the connection to {format_endpoint(self.endpoint)} has ended")
-        if len(self._waiting) >= OUTSTANDING_MAX or self._is_paused:
-            raise Busy(f"{len(self._waiting)} requests wait on this connection already")
+        waiting = self._waiting
+        if self._is_blocked or len(waiting) >= OUTSTANDING_MAX:
+            raise self._obstacle()
         request_id = self._last_id = self._last_id + 1
-        self._connection.send_message(encode_request(request_id, operation, fields))
-        self._waiting[request_id] = (on_answer, deadline)
+        self._send_message(encode_request(request_id, operation, fields))
+        waiting[request_id] = (on_answer, deadline)
         if deadline < self._alarm_at:
             self._set_alarm(deadline)
         if not self._is_flush_due:
@@ -169,7 +171,15 @@ class Link(asyncio.BufferedProtocol):
         if code != OK:
             refusal = decode_fields(Refusal, raw)
             raise error_from_wire(code, refusal.message, refusal.facts)
-        return decode_fields(OPERATIONS[operation].answer, raw)
+        row = OPERATIONS.get(operation)
+        if row is None:
+            raise UnknownOperation(f"this client cannot read the answer to {operation!r}")
+        return decode_fields(row.answer, raw)
+
+    def _obstacle(self) -> FortressError:
+        if self._fault is not None or self._transport is None:
+            return Unreachable(f"the connection to {format_endpoint(self.endpoint)} has ended")
+        return Busy(f"{len(self._waiting)} requests wait on this connection already")
 
     async def _wait_room(self, deadline: float) -> None:
         if not self._room.locked():
@@ -197,6 +207,7 @@ class Link(asyncio.BufferedProtocol):
     def abort(self, fault: FortressError | None = None) -> None:
         """End at once; what is outstanding is called back as lost."""
         self._fault = self._fault or fault or OutcomeUnknown()
+        self._is_blocked = True
         if self._transport is not None:
             self._transport.abort()
         self._call_all_back()
@@ -212,6 +223,7 @@ class Link(asyncio.BufferedProtocol):
 
     def _close(self) -> None:
         self._fault = self._fault or Unreachable("the connection was closed")
+        self._is_blocked = True
         if self._transport is None or self._transport.is_closing():
             return
         self._connection.close()
@@ -229,6 +241,7 @@ class Link(asyncio.BufferedProtocol):
         # uvloop's transports have the methods of asyncio's class and not its name
         self._transport = stream = cast(asyncio.Transport, transport)
         stream.set_write_buffer_limits(high=WRITE_BUFFER_BYTES_MAX)
+        self._is_blocked = False
         self._flush()
         self._set_alarm(self._connection.next_deadline() or NEVER)
 
@@ -278,6 +291,7 @@ class Link(asyncio.BufferedProtocol):
         self._fault = self._fault or OutcomeUnknown()
         self._fault.__cause__ = self._fault.__cause__ or exc
         self._transport = None
+        self._is_blocked = True
         if self._alarm is not None:
             self._alarm.cancel()
         self._call_all_back()
@@ -287,10 +301,10 @@ class Link(asyncio.BufferedProtocol):
             self.on_lost()
 
     def pause_writing(self) -> None:
-        self._is_paused = True
+        self._is_blocked = True
 
     def resume_writing(self) -> None:
-        self._is_paused = False
+        self._is_blocked = self._fault is not None
 
     def _flush(self) -> None:
         self._is_flush_due = False

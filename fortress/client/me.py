@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fortress.client.administration import Administration
 from fortress.client.calls import Calls
 from fortress.client.ids import new_id
@@ -10,7 +12,7 @@ from fortress.client.reading import Reading
 from fortress.errors import NotSignedIn, TokenRejected
 from fortress.protocol.accounts import AccountView, GetProfile, OpenAccount, Profile, ProfileAnswer, SetProfile
 from fortress.protocol.administration import CloseAccount, UserAnswer
-from fortress.protocol.fields import Done
+from fortress.protocol.fields import Done, Request
 from fortress.protocol.sessions import EndSession, Logout, SessionRow, Sessions, SessionsAnswer, SignedIn, Whoami
 
 
@@ -55,6 +57,14 @@ class Me(Payments, Reading):
         """Ask the bank who this session is."""
         answer: UserAnswer = await self._calls.call("whoami", Whoami())
         return answer
+
+    async def ask(self, operation: str, fields: Request) -> Any:
+        """Make any request, also one that this version has no method for; gives the decoded answer.
+
+        Raises:
+            UnknownOperation: the bank does not know it.
+        """
+        return await self._calls.call(operation, fields)
 
     async def renew(self) -> SignedIn:
         """Get a new token now; the client does it by itself in time."""

@@ -22,6 +22,7 @@ from fortress.protocol.reading import EntryPush, Subscribe, Unsubscribe
 
 TOPIC: Final = "entry"
 QUEUE_MAX: Final = 1000
+ASK_AGAIN_S: Final = 60.0
 
 
 class Subscription:
@@ -34,12 +35,14 @@ class Subscription:
         queue_max: how many pushes wait at most.
 
     Attributes:
-        position: of the last entry given; where to go on after a restart of the program.
+        position: of the last entry given, or before which there is nothing to tell; where to go on after a restart of
+            the program.
     """
 
     def __init__(
         self, calls: Calls, accounts: Sequence[int], from_position: int | None, *, queue_max: int = QUEUE_MAX
     ) -> None:
+        self.position = from_position
         self._calls = calls
         self._accounts = list(accounts)
         self._queue_max = queue_max
@@ -48,9 +51,8 @@ class Subscription:
         self._link: Link | None = None
         self._is_behind = False
         self._fault: FortressError | None = None
-        self.position = from_position
-        # accounts whose entry at the last position was given: one transfer may touch two of one's own
-        self._given: set[int] = set()
+        # which accounts' entries of `position` were given, for a transfer may touch two of one's own; None: all
+        self._given: set[int] | None = None
 
     def __aiter__(self) -> AsyncIterator[EntryPush]:
         return self
@@ -63,6 +65,12 @@ class Subscription:
         await self.aclose()
 
     async def __anext__(self) -> EntryPush:
+        """Wait for the next entry.
+
+        Raises:
+            MessageInvalid: too much happened while nobody listened; page through the history instead.
+            FortressError: the bank cannot be reached, or the session is over.
+        """
         while True:
             if self._queue:
                 push = self._queue.popleft()
@@ -73,26 +81,35 @@ class Subscription:
             elif self._link is None or self._is_behind or not self._link.is_usable:
                 await self._begin()
             else:
-                self._wake.clear()
-                await self._wake.wait()
+                await self._wait()
 
     async def aclose(self) -> None:
         """Stop the pushes."""
         link, self._link = self._link, None
+        self._calls.route.on_lost = None
         if link is not None and link.is_usable:
             link.on_push = None
             await self._calls.call("unsubscribe", Unsubscribe())
 
+    async def _wait(self) -> None:
+        self._wake.clear()
+        try:
+            async with asyncio.timeout(ASK_AGAIN_S):
+                await self._wake.wait()
+        except TimeoutError:
+            # a bank that found this reader too slow has stopped pushing, and asking again costs little
+            await self._begin()
+
     async def _begin(self) -> None:
-        """Subscribe on the present connection, from where the reader stands."""
+        """Subscribe on the present connection, from where the reader stands; all that was pushed has been taken."""
         self._is_behind = False
-        self._queue.clear()
+        after = self.position or 0
+        request = Subscribe(self._accounts, after if self._given is None else max(after - 1, 0))
 
         async def flow(link: Link, timeout_s: float) -> None:
             if link.on_push is not None and link is not self._link:
                 raise LocalProtocolError("this client has a subscription already")
             link.on_push = self._take
-            request = Subscribe(self._accounts, self.position or 0)
             done = await link.request("subscribe", request, timeout_s)
             self._link = link
             if self.position is None:
@@ -115,12 +132,10 @@ class Subscription:
 
     def _is_new(self, push: EntryPush) -> bool:
         position = push.row.position
-        if self.position is not None and position < self.position:
-            return False
-        if position != self.position:
-            self.position = position
-            self._given.clear()
-        elif push.account in self._given:
+        if self.position is None or position > self.position:
+            self.position, self._given = position, {push.account}
+            return True
+        if position < self.position or self._given is None or push.account in self._given:
             return False
         self._given.add(push.account)
         return True

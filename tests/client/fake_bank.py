@@ -113,6 +113,12 @@ class Books:
     key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     on_entry: list[Callable[[HistoryRow], None]] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        # position 0 is the opening of the ledger, which concerns no account
+        self.entries.append(b"opened")
+        self.tree.append([merkle.leaf_hash(b"opened")])
+        self.rows.append(HistoryRow(0, 0, bytes(16), "opened", 0, None, 0, ""))
+
     def add_user(self, username: str, seed: bytes, balance: int = 0) -> User:
         public = schnorr.public_key(schnorr.secret_from_seed(seed))
         return self.enrol(username, public, bytes(16), schnorr.KdfParameters(), balance)
@@ -444,7 +450,7 @@ class FakeSession(asyncio.Protocol):
     # --- reading ------------------------------------------------------------------------------------------------
 
     def handle_history(self, fields: Any) -> HistoryAnswer:
-        rows = [row for row in reversed(self.books.rows) if not fields.cursor or row.position < fields.cursor]
+        rows = [row for row in reversed(self.books.rows[1:]) if not fields.cursor or row.position < fields.cursor]
         page = rows[: fields.limit]
         return HistoryAnswer(page, page[-1].position if len(rows) > len(page) else 0, self.books.tree.size)
 
@@ -466,9 +472,9 @@ class FakeSession(asyncio.Protocol):
         if self.push not in self.books.on_entry:
             self.books.on_entry.append(self.push)
         if fields.from_position:
-            for row in self.books.rows[fields.from_position :]:
+            for row in self.books.rows[fields.from_position + 1 :]:
                 self.push(row)
-        return Done(self.books.tree.size)
+        return Done(self.books.tree.size - 1)
 
     def handle_unsubscribe(self, fields: Any) -> Done:
         self.books.on_entry.remove(self.push)
@@ -476,6 +482,5 @@ class FakeSession(asyncio.Protocol):
 
     def push(self, row: HistoryRow) -> None:
         if not self.transport.is_closing():
-            push = EntryPush(self.me.account, row, self.books.balances[self.me.account], 0)
-            self.connection.send_message(messages.encode_push("entry", push))
+            self.connection.send_message(messages.encode_push("entry", EntryPush(self.me.account, row)))
             asyncio.get_running_loop().call_soon(self.flush)
