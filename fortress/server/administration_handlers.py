@@ -21,7 +21,7 @@ from fortress.protocol import administration as messages
 from fortress.protocol.accounts import Profile
 from fortress.protocol.fields import Done, Request
 from fortress.protocol.messages import OPERATIONS
-from fortress.server.bank import Bank, accepted, new_id, now_us
+from fortress.server.bank import Bank, accepted, derived_id, new_id, now_us
 from fortress.server.handlers import Handler, plain
 from fortress.server.node import Node
 from fortress.server.session import Session
@@ -185,7 +185,7 @@ async def carry_out(node: Node, approval: bytes, operation: str, command: bytes,
         Refused: the bank's rules do not allow it (any more).
     """
     request = msgspec.msgpack.decode(command, type=OPERATIONS[operation].request)
-    id = hashlib.sha256(b"fortress approved act v1" + approval).digest()[:16]
+    id = derived_id(b"fortress approved act v1", approval)
     asked: Request = msgspec.structs.replace(request, id=id)
     actor = node.bank.actor(asked_by, frozenset(("administrator",)))
     await ACTS[operation][0](node, actor, asked)

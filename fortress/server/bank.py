@@ -246,7 +246,7 @@ class Bank:
         digest = hashlib.sha256(request.code.encode()).digest()
         invitation = self.state.invitation(digest)
         role = invitation.role if invitation is not None else "customer"
-        id = hashlib.sha256(b"fortress registration v1" + digest + request.username.encode()).digest()[:16]
+        id = derived_id(b"fortress registration v1", digest + request.username.encode())
         profile = Profile(name=request.name)
         await self.create_customer(ANONYMOUS, id, request.username, (role,), request.key, profile, invitation=digest)
         record = await self.find_login(request.username)
@@ -352,5 +352,13 @@ def new_id() -> bytes:
     """Make an id of time and chance (UUIDv7, RFC 9562)."""
     raw = bytearray((time.time_ns() // 1_000_000).to_bytes(6, "big") + os.urandom(10))
     raw[6] = 0x70 | raw[6] & 0x0F
+    raw[8] = 0x80 | raw[8] & 0x3F
+    return bytes(raw)
+
+
+def derived_id(label: bytes, content: bytes) -> bytes:
+    """Make the id that always belongs to this content (UUIDv8, RFC 9562), for acts that are repeated after a crash."""
+    raw = bytearray(hashlib.sha256(label + b"\0" + content).digest()[:16])
+    raw[6] = 0x80 | raw[6] & 0x0F
     raw[8] = 0x80 | raw[8] & 0x3F
     return bytes(raw)

@@ -7,7 +7,6 @@ the ledger last, so that everything answered is written and everything written i
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import logging
 import resource
@@ -26,7 +25,7 @@ from fortress.ledger.model import BANK, BANK_ACTOR, AccountKind, HoldState
 from fortress.ledger.vault import Vault
 from fortress.protocol.accounts import Profile
 from fortress.server import administration_handlers, money_handlers, reading_handlers, session_handlers
-from fortress.server.bank import Bank, Person, accepted, now_us
+from fortress.server.bank import Bank, Person, accepted, derived_id, now_us
 from fortress.server.committer import Committer, CommitterSettings
 from fortress.server.folder import Folder, data_folder
 from fortress.server.handlers import Dispatcher
@@ -180,7 +179,7 @@ class Process:
         accepted(await bank.commit(OpenLedger(BANK_ACTOR, self.folder.settings.node.bank, currencies)))
         for currency in currencies:
             if not bank.state.currencies.get(currency):
-                id = hashlib.sha256(b"fortress cash account v1" + currency.encode()).digest()[:16]
+                id = derived_id(b"fortress cash account v1", currency.encode())
                 accepted(await bank.commit(OpenAccount(BANK_ACTOR, id, BANK, int(AccountKind.cash), currency, None)))
         for person in people:
             await self._bootstrap_person(person, path)
@@ -196,7 +195,7 @@ class Process:
         except (KeyError, ValueError, TypeError) as error:
             raise SettingInvalid(f"{path.name} cannot be read: {error!r}") from error
         profile = await bank.read(bank.vault.seal_person, handle, Person(username, Profile(name=name)).encoded())
-        id = hashlib.sha256(b"fortress first administrator v1" + handle).digest()[:16]
+        id = derived_id(b"fortress first administrator v1", handle)
         verdict = await bank.commit(CreateCustomer(BANK_ACTOR, id, handle, ("administrator",), key, profile))
         if verdict.status not in (Status.ok, Status.username_taken):
             accepted(verdict)

@@ -22,7 +22,7 @@ from fortress.ledger.queries import Filters
 from fortress.protocol import accounts, money, reading
 from fortress.protocol.fields import Done
 from fortress.server.bank import Bank, accepted, now_us
-from fortress.server.handlers import Handler, hot_or_plain, plain
+from fortress.server.handlers import Handler, hot, plain
 from fortress.server.node import Node
 from fortress.server.session import Session
 from fortress.server.views import account_view, history_row, hold_view, kind_of, transfer_view
@@ -35,8 +35,8 @@ def is_staff(session: Session) -> bool:
     return not STAFF_ROLES.isdisjoint(session.roles)
 
 
-def try_get_account(node: Node, session: Session, request_id: int, request: accounts.GetAccount) -> bool:
-    """Show one's own account from memory within the read pass, the common case; False when that is not enough."""
+def handle_get_account(node: Node, session: Session, request_id: int, request: accounts.GetAccount) -> None:
+    """Show an account; one's own from memory within the read pass, the common case."""
     bank = node.bank
     number = request.number
     if not number:
@@ -44,18 +44,17 @@ def try_get_account(node: Node, session: Session, request_id: int, request: acco
         number = customer.default_account if customer is not None else 0
     account = bank.state.account(number) if number else None
     if account is None or request.as_of_us or request.min_position or account.owner != session.customer:
-        return False
+        node.server.dispatcher.start(_get_account, session, request_id, request)
+        return
     view = account_view(account, session.username, now_us())
     committer = bank.committer
     if account.last_position <= committer.committed_position:
         session.answer(request_id, view)
     else:
         committer.when_committed(account.last_position, partial(session.answer, request_id, view))
-    return True
 
 
-async def handle_get_account(node: Node, session: Session, request: accounts.GetAccount) -> accounts.AccountView:
-    """Show an account, also somebody else's to staff, and as of a past time."""
+async def _get_account(node: Node, session: Session, request: accounts.GetAccount) -> accounts.AccountView:
     bank = node.bank
     await reach(bank, request.min_position)
     number = request.number or await default_account(bank, session)
@@ -387,7 +386,7 @@ async def handle_unsubscribe(node: Node, session: Session, request: reading.Unsu
 
 
 READING_HANDLERS: tuple[Handler, ...] = (
-    hot_or_plain("get_account", try_get_account, handle_get_account),
+    hot("get_account", handle_get_account),
     plain("list_accounts", handle_list_accounts),
     plain("open_account", handle_open_account),
     plain("resolve", handle_resolve),
