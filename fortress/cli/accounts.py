@@ -139,14 +139,19 @@ def limits_command(
 
     async def change(me: Me) -> None:
         view = await me.account(account)
-        limits = {
-            f"{name}_minor": getattr(view, f"limit_{name}_minor") if text is None else _bound(text, view)
+        limits: dict[str, int | None] = {
+            name: getattr(view, f"limit_{name}_minor") if text is None else _bound(text, view)
             for name, text in given.items()
         }
         signed = view.signed_orders_only if signed_orders_only is None else signed_orders_only
         with telling(currency=view.currency):
             done = await me.administration.set_limits(
-                account, floor_minor=_floor(overdraft, view), signed_orders_only=signed, **limits
+                account,
+                floor_minor=_floor(overdraft, view),
+                payment_minor=limits["payment"],
+                day_minor=limits["day"],
+                month_minor=limits["month"],
+                signed_orders_only=signed,
             )
         show_done(call, done, f"The limits of account {account} are set.")
 
@@ -194,7 +199,7 @@ def _bound(text: str, view: AccountView) -> int | None:
 def _floor(overdraft: str | None, view: AccountView) -> int | None:
     if overdraft is None:
         return view.floor_minor
-    if overdraft.partition(" ")[0].strip("0.") == "":
+    if overdraft and overdraft.partition(" ")[0].strip("0.") == "":
         return 0
     bound = _bound(overdraft, view)
     return None if bound is None else -bound

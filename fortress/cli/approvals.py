@@ -9,7 +9,7 @@ import click
 from fortress.cli.command import command, current_call
 from fortress.cli.desk import visit
 from fortress.cli.listings import approval_json, approvals_table
-from fortress.cli.output import show
+from fortress.cli.output import Json, show
 from fortress.client.ids import format_id, parse_id
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def approve_command(approval: str, decline: bool) -> None:
         id = parse_id(approval)
         done = await me.administration.approve(id, decline=decline)
         word = "declined" if decline else "approved and done"
-        document = {"approval": format_id(id), "approved": not decline, "position": done.position}
+        document: Json = {"approval": format_id(id), "approved": not decline, "position": done.position}
         show(call, document, f"{format_id(id)} is {word}.")
 
     visit(call, read if approval == "list" else decide)

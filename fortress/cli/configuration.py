@@ -42,13 +42,22 @@ def load_settings(call: Call, folder: Path | None = None, overrides: Sequence[st
         Misuse: an override has no ``=``.
         FolderMissing, SettingUnknown, SettingInvalid: as :func:`fortress.config.load`.
     """
+    return config.load(folder or call.config, overrides_of(overrides), os.environ)
+
+
+def overrides_of(texts: Sequence[str]) -> dict[str, str]:
+    """Take ``KEY=VALUE`` texts of the command line apart.
+
+    Raises:
+        Misuse: one has no ``=``.
+    """
     flags = {}
-    for override in overrides:
-        key, mark, value = override.partition("=")
+    for text in texts:
+        key, mark, value = text.partition("=")
         if not mark:
-            raise Misuse(f"{override!r} sets nothing", "write it like --set server.port=7700")
+            raise Misuse(f"{text!r} sets nothing", "write it like --set server.port=7700")
         flags[key] = value
-    return config.load(folder or call.config, flags, os.environ)
+    return flags
 
 
 config_command = group(
