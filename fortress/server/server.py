@@ -14,7 +14,7 @@ import secrets
 import socket
 import ssl
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from fortress.config import Settings
@@ -59,6 +59,7 @@ class Server:
     Attributes:
         buffer: the read buffer that all sessions share.
         loop_lag_s: how late the last sweep came.
+        on_gone: called with each session whose connection is gone.
     """
 
     dispatcher: Dispatching
@@ -81,6 +82,7 @@ class Server:
         self.statistics = statistics
         self.identity_payload = identity_payload
         self.loop_lag_s = 0.0
+        self.on_gone: list[Callable[[Session], None]] = []
         self._bank = settings.node.bank
         self._tls = tls
         self._noise_private = noise_private
@@ -104,6 +106,7 @@ class Server:
         self.handshake_s: float = settings.server.handshake_s
         self.outstanding_max = settings.server.outstanding_max
         self.send_buffer_bytes_max = settings.server.send_buffer_bytes_max
+        self.push_rows_max = settings.server.push_rows_max
         self.request_log = RequestLog(settings.log)
         self._connections_max = min(settings.server.connections_max, _files_allowed(settings.server.connections_max))
 
@@ -227,6 +230,8 @@ class Server:
             mine.discard(session)
             if not mine:
                 del self._by_customer[session.customer]
+        for notice in self.on_gone:
+            notice(session)
         if not self._sessions:
             self._gone.set()
 

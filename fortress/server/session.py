@@ -15,14 +15,13 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from time import perf_counter_ns
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from fortress.errors import (
     OK,
     FortressError,
     HandshakeFailed,
     LedgerError,
-    LocalProtocolError,
     Refused,
     StreamCut,
     refusal_code,
@@ -39,6 +38,7 @@ SLOW_READER_S: Final = 30.0
 """How long a peer may leave what it asked for unread."""
 LINGER_S: Final = 2.0
 """How long an ended session waits for the peer to end its side, so that the last answer is not lost to a reset."""
+PUSHES_PER_FRAME: Final = 128
 WRITE_BUFFER_BYTES_MAX: Final = 64 * 1024
 """Bytes waiting to be written above which nothing more is read from the peer."""
 CONNECTION_ERROR_ID: Final = 0
@@ -72,6 +72,9 @@ class Dispatching(Protocol):
     def dispatch(self, session: Session, message: bytes) -> None:
         """Hand one message to its handler."""
 
+    def start(self, function: Callable[..., Any], session: Session, request_id: int, request: Any) -> None:
+        """Go on with a request in a task."""
+
 
 class Host(Protocol):
     """What a session needs of `fortress.server.server.Server`."""
@@ -85,6 +88,7 @@ class Host(Protocol):
     handshake_s: float
     outstanding_max: int
     send_buffer_bytes_max: int
+    push_rows_max: int
 
     def now(self) -> float:
         """Give the loop's time in seconds."""
@@ -131,7 +135,7 @@ class Session(asyncio.BufferedProtocol):
     __slots__ = (
         *("address", "agent", "customer", "is_draining", "login", "network", "roles", "rows", "session_id"),
         *("since_us", "username", "version", "waiting", "_begun_s", "_blocked_s", "_connection", "_ending_s"),
-        *("_heard_s", "_host", "_is_marked", "_is_read_paused", "_out", "_transport"),
+        *("_heard_s", "_host", "_is_marked", "_is_read_paused", "_out", "_pushes_blocked", "_transport"),
     )
 
     # made once TLS stands: a peer that never gets there costs no key pair
@@ -146,6 +150,7 @@ class Session(asyncio.BufferedProtocol):
         self._begun_s = self._heard_s = host.now()
         self._blocked_s = 0.0
         self._ending_s = 0.0
+        self._pushes_blocked = 0
         self.address = address
         self.network = network
         self.agent = ""
@@ -219,8 +224,12 @@ class Session(asyncio.BufferedProtocol):
         self.queue(encode_error(request_id, error))
 
     def push(self, topic: str, fields: Answer) -> bool:
-        """Queue a push; False when the peer does not keep up, and then nothing was queued."""
-        if self._blocked_s or not self.is_open:
+        """Queue a push; False when the peer is too far behind, and then nothing was queued."""
+        if len(self._out) >= PUSHES_PER_FRAME:
+            self.flush()
+        if self._blocked_s:
+            self._pushes_blocked += 1
+        if self._pushes_blocked > self._host.push_rows_max or not self.is_open:
             return False
         self.queue(encode_push(topic, fields))
         return True
@@ -292,12 +301,11 @@ class Session(asyncio.BufferedProtocol):
     # --- asyncio.BufferedProtocol -----------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if not isinstance(transport, asyncio.Transport):
-            raise LocalProtocolError("a session needs a stream transport")
+        # uvloop's transports have the methods of asyncio's class and not its name
+        self._transport = stream = cast(asyncio.Transport, transport)
         self._connection = self._host.open_core()
-        self._transport = transport
         self._host.welcome(self)
-        transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES_MAX)
+        stream.set_write_buffer_limits(high=WRITE_BUFFER_BYTES_MAX)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._host.buffer
@@ -344,6 +352,7 @@ class Session(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         self._blocked_s = 0.0
+        self._pushes_blocked = 0
         if self._is_read_paused:
             self._is_read_paused = False
             if self._transport is not None and not self._transport.is_closing():

@@ -104,9 +104,10 @@ class Tokens:
             raise TokenRejected
         return claims
 
-    def revoke(self, session: bytes, now_us: int) -> None:
-        """Refuse the tokens of a session from now on, for good."""
+    def revoke(self, session: bytes, now_us: int) -> int:
+        """Refuse the tokens of a session from now on; give until when (µs) another process would have to, too."""
         self._revoke(session, now_us)
+        return now_us + self._valid_s_max * SECOND_US
 
     def revoke_customer(self, customer: int, now_us: int) -> None:
         """Refuse all tokens that a customer has so far; later ones are valid."""

@@ -1,0 +1,29 @@
+"""The node tells where it stands, and counts only work done for customers."""
+
+from __future__ import annotations
+
+from fortress.errors import Refused
+from fortress.protocol.accounts import GetAccount, ListAccounts, Profile, SetProfile
+from fortress.protocol.administration import StatusRequest
+from tests.server.world import BANK, connected, running
+
+
+async def test_status_counts_what_was_done() -> None:
+    """Three customers doing three things and one refused thing each: nine tasks, whoever looks is no task."""
+    async with running() as world:
+        for _ in range(3):
+            async with connected(world, "alice") as client:
+                for _ in range(2):
+                    await client.request("list_accounts", ListAccounts())
+                await client.request("set_profile", SetProfile(Profile(name="A")))
+                try:
+                    await client.request("get_account", GetAccount(5))
+                except Refused:
+                    await client.request("status", StatusRequest())
+        async with connected(world) as client:
+            status = await client.request("status", StatusRequest())
+            assert (status.bank, status.node, status.role) == (BANK, "one", "primary")
+            assert (status.lsn, status.position, status.term) == (3, 9, 1)
+            assert status.tasks_processed == 9
+            assert status.connections >= 1
+            assert world.server.snapshot()["tasks_processed"] == 9
