@@ -68,6 +68,7 @@ WITHOUT_OWN_TEST = {
 # module -> which last line of a shell catches everything, logs it and closes
 CATCHES_EVERYTHING = {
     "fortress.cli.main": "the last line of the program: a bug is shown in three lines, as any error is",
+    "fortress.server.handlers": "a fault in one request is logged and answered, and ends neither session nor server",
 }
 
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "managers", "base"}

@@ -17,6 +17,7 @@ import os
 import secrets
 import ssl
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -52,7 +53,8 @@ class Folder:
     def __init__(self, settings: Settings, environment: Mapping[str, str]) -> None:
         self.settings = settings
         self._lock = _lock(settings)
-        try:
+        with ExitStack() as on_fault:
+            on_fault.callback(self.close)
             keys = settings.keys
             key_file = settings.path(keys.key_file)
             kek = read_kek(key_file=key_file, key_command=keys.key_command, environment=environment)
@@ -60,9 +62,7 @@ class Folder:
             self.tls = _tls_context()
             self.identity_payload = b""
             self.load_certificates()
-        except BaseException:
-            self.close()
-            raise
+            on_fault.pop_all()
 
     def load_certificates(self) -> None:
         """Read the certificates again; new handshakes use them, connections that stand are not touched.

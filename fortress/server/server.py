@@ -240,8 +240,8 @@ class Server:
         self._by_customer.setdefault(session.customer, set()).add(session)
 
     def sessions_of(self, customer: int) -> tuple[Session, ...]:
-        """Give a customer's sessions that are connected here."""
-        return tuple(self._by_customer.get(customer, ()))
+        """Give a customer's sessions that are connected here and not about to end."""
+        return tuple(each for each in self._by_customer.get(customer, ()) if not each.is_draining)
 
     def end_sessions(self, customer: int, session_id: bytes = b"", *, besides: bytes = b"") -> None:
         """End a customer's sessions: all of them, those with an id, or all besides those with an id.

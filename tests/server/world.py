@@ -292,7 +292,9 @@ class Client:
                     self.is_over = True
                     raise EOFError
                 self.core.receive_data(data)
-                self.flush()  # what waited for the handshake
+                if self.core.peer_closed:
+                    self.core.close()
+                self.flush()  # what waited for the handshake, or the answer to a goodbye
                 self.messages += [decode_answer_envelope(message) for message in self.core.messages_received()]
         return self.messages.pop(0)
 
