@@ -41,6 +41,7 @@ from fortress.protocol.sessions import Renew, Resume, SignedIn
 TIMEOUT_S: Final = 5.0
 DEADLINE_S: Final = 30.0
 RENEW_AFTER: Final = 0.6
+RENEW_S_MIN: Final = 1.0
 
 NOT_REPEATABLE: Final = {"register", "change_key"}
 """Operations that would be refused when they are done already, and whose proof is good on one channel only."""
@@ -135,11 +136,17 @@ class Calls:
             except (Busy, Unreachable, *ELSEWHERE, *UNDECIDED) as error:
                 if link is not None:
                     self._turn_from(link, error, doubt)
-                if doubt.is_final or loop.time() + wait_s >= deadline:
-                    raise doubt.last_word(error) from error
+                if not doubt.is_final and loop.time() + wait_s < deadline:
+                    await asyncio.sleep(wait_s)
+                    continue
+                if not doubt.is_doubtful:
+                    raise
+                raise doubt.unknown() from error
             except FortressError as error:
-                raise doubt.verdict(error) from error.__cause__
-            await asyncio.sleep(wait_s)
+                # only the bank's rules speak about the tries before this one too
+                if isinstance(error, Refused) or not doubt.is_doubtful:
+                    raise
+                raise doubt.unknown() from error
         raise LocalProtocolError("waits never end")
 
     def _turn_from(self, link: Link, error: FortressError, doubt: _Doubt) -> None:
@@ -209,7 +216,7 @@ class Calls:
 
     async def _keep_renewed(self) -> None:
         while self.signed_in is not None:
-            await asyncio.sleep(max(RENEW_AFTER * self.token_left_s(), 1.0))
+            await asyncio.sleep(max(RENEW_AFTER * self.token_left_s(), RENEW_S_MIN))
             try:
                 await self.renew()
             except AuthenticationError:
@@ -229,37 +236,31 @@ class Calls:
 class _Doubt:
     """Whether something may have been done that nobody has confirmed yet."""
 
-    __slots__ = ("_facts", "_is_doubtful", "_operation")
+    __slots__ = ("_facts", "_operation", "is_doubtful")
 
     def __init__(self, operation: str, facts: Facts) -> None:
         self._operation = operation
         self._facts = facts
-        self._is_doubtful = False
+        self.is_doubtful = False
 
     def grow(self) -> None:
         """Take that a try ended without an answer; reading twice is never in doubt."""
         row = OPERATIONS.get(self._operation)
-        self._is_doubtful |= row is None or row.writes
+        self.is_doubtful |= row is None or row.writes
 
     @property
     def is_final(self) -> bool:
         """Whether it must not be tried again."""
-        return self._is_doubtful and self._operation in NOT_REPEATABLE
+        return self.is_doubtful and self._operation in NOT_REPEATABLE
 
     def is_settled_by(self, refusal: Refused) -> bool:
         """Whether a refusal of a repeat only says that the wanted state is there."""
         is_conflict = refusal.status is Status.account_state_conflict
-        return self._is_doubtful and is_conflict and self._operation in SETTLED_BY_REPEAT
+        return self.is_doubtful and is_conflict and self._operation in SETTLED_BY_REPEAT
 
-    def last_word(self, error: FortressError) -> FortressError:
-        """Give what to raise when there are no more tries."""
-        if not self._is_doubtful:
-            return error
+    def unknown(self) -> OutcomeUnknown:
+        """Make the error that says so."""
         return OutcomeUnknown(f"no answer to {self._operation!r}; it may or may not have been done", self._facts)
-
-    def verdict(self, error: FortressError) -> FortressError:
-        """Give what to raise for an answer that ends the tries; only the bank's rules speak about earlier tries too."""
-        return error if isinstance(error, Refused) else self.last_word(error)
 
 
 def _facts_of(operation: str, fields: Request) -> Facts:

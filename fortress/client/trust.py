@@ -78,7 +78,7 @@ def _context(pem: bytes) -> ssl.SSLContext:
     context.verify_mode = ssl.CERT_REQUIRED
     try:
         context.load_verify_locations(cadata=pem.decode("ascii"))
-    except (ssl.SSLError, UnicodeDecodeError) as exc:
+    except (ssl.SSLError, ValueError) as exc:
         raise UsageError("the CA file holds no certificate in PEM") from exc
     return context
 
