@@ -145,18 +145,25 @@ def judge_change_account(books: Books, command: ChangeAccount, now_us: int) -> V
     digest = content_digest(c.act, c.number, c.floor, c.limit_payment, c.limit_day, c.limit_month, c.signed_orders_only)
 
     def is_same(entry: Any) -> bool:
-        return type(entry) is AccountChanged and (entry.number, entry.act) == (c.number, c.act)
+        if type(entry) is not AccountChanged or (entry.number, entry.act) != (c.number, c.act):
+            return False
+        return c.act != "limits" or _limits_of(entry) == _limits_of(c)
 
     replayed = _replay_entry(books, c, is_same, digest)
     if replayed is not None:
         return replayed
     account = books.account(c.number)
-    status = _check_change(account, c)
+    status = _check_change(books, account, c)
     if status is not _OK:
         state = (("state", AccountState(account.state).name),) if account is not None else ()
         return refuse(c, status, digest, now_us, operation=c.act, account=c.number, facts=state)
     assert account is not None
     return Verdict(_OK, _changed_account(account, c, now_us))
+
+
+def _limits_of(source: Any) -> tuple[int | None, int | None, int | None, int | None, bool]:
+    """Take floor and limits of an account, a command or an entry."""
+    return (source.floor, source.limit_payment, source.limit_day, source.limit_month, source.signed_orders_only)
 
 
 def _changed_account(account: Account, command: ChangeAccount, now_us: int) -> AccountChanged:
@@ -168,17 +175,13 @@ def _changed_account(account: Account, command: ChangeAccount, now_us: int) -> A
         account.number,
         command.act,
         state,
-        source.floor,
-        source.limit_payment,
-        source.limit_day,
-        source.limit_month,
-        source.signed_orders_only,
+        *_limits_of(source),
         account.version + 1,
         command.actor.customer,
     )
 
 
-def _check_change(account: Account | None, command: ChangeAccount) -> Status:
+def _check_change(books: Books, account: Account | None, command: ChangeAccount) -> Status:
     is_administrator = "administrator" in command.actor.roles
     if account is None or not (
         is_administrator or (account.owner == command.actor.customer and command.act == "close")
@@ -190,8 +193,12 @@ def _check_change(account: Account | None, command: ChangeAccount) -> Status:
         return _check_limits_set(account, command)
     if account.state not in ACCOUNT_ACTS[command.act][0]:
         return Status.account_state_conflict
-    is_empty = account.balance == 0 and account.debits_pending == 0 and account.credits_pending == 0
-    return _OK if command.act != "close" or is_empty else Status.account_not_empty
+    if command.act == "close":
+        is_empty = account.balance == 0 and account.debits_pending == 0 and account.credits_pending == 0
+        return _OK if is_empty else Status.account_not_empty
+    if command.act == "reopen" and account.owner != BANK:
+        return _check_customer(books.customer(account.owner))
+    return _OK
 
 
 def _check_limits_set(account: Account, command: ChangeAccount) -> Status:
@@ -207,7 +214,10 @@ def judge_create_customer(books: Books, command: CreateCustomer, now_us: int) ->
     digest = content_digest("create_customer", c.handle, c.roles, c.invitation)
 
     def is_same(entry: Any) -> bool:
-        return type(entry) is CustomerCreated and (entry.handle, entry.roles) == (c.handle, c.roles)
+        if type(entry) is not CustomerCreated or (entry.handle, entry.invitation) != (c.handle, c.invitation):
+            return False
+        # an invitation decides the roles, and is no longer there to tell them once it is used
+        return bool(c.invitation) or entry.roles == c.roles
 
     replayed = _replay_entry(books, c, is_same, digest)
     if replayed is not None:
@@ -230,13 +240,13 @@ def are_roles(roles: tuple[str, ...]) -> bool:
 def _check_creation(books: Books, command: CreateCustomer, now_us: int) -> Status:
     if command.invitation:
         invitation = books.invitation(command.invitation)
-        if invitation is None or invitation.used or now_us >= invitation.expires_us:
+        if invitation is None or now_us >= invitation.expires_us:
             return Status.invitation_invalid
         if command.roles != (invitation.role,):
             return Status.role_invalid
     if not are_roles(command.roles):
         return Status.role_invalid
-    return _OK if books.customer_by_handle(command.handle) is None else Status.username_taken
+    return Status.username_taken if books.has_handle(command.handle) else _OK
 
 
 def judge_change_key(books: Books, command: ChangeKey, now_us: int) -> Verdict:
@@ -258,12 +268,20 @@ def judge_change_profile(books: Books, command: ChangeProfile, now_us: int) -> V
 
 
 def judge_change_customer(books: Books, command: ChangeCustomer, now_us: int) -> Verdict:
-    """Judge a change of roles or state; the last administrator cannot be taken away."""
+    """Judge a change of roles or state.
+
+    The last administrator cannot be taken away, and nobody is erased who still has an open account: money could
+    lie on it, or be sent to it, and nobody would be left to whom it belongs.
+    """
     c = command
     digest = content_digest(c.act, c.customer, c.roles, c.locked_until_us)
 
     def is_same(entry: Any) -> bool:
-        return type(entry) is CustomerChanged and (entry.customer, entry.act) == (c.customer, c.act)
+        if type(entry) is not CustomerChanged or (entry.customer, entry.act) != (c.customer, c.act):
+            return False
+        return (c.act != "roles" or entry.roles == c.roles) and (
+            c.act != "lock" or entry.locked_until_us == c.locked_until_us
+        )
 
     replayed = _replay_entry(books, c, is_same, digest)
     if replayed is not None:
@@ -271,7 +289,9 @@ def judge_change_customer(books: Books, command: ChangeCustomer, now_us: int) ->
     customer = books.customer(c.customer)
     status = _check_customer_change(books, customer, c)
     if status is not _OK:
-        return refuse(c, status, digest, now_us, operation=c.act)
+        open_accounts = 0 if customer is None else customer.open_account_count
+        facts = (("open_accounts", open_accounts),) if status is Status.account_not_empty else ()
+        return refuse(c, status, digest, now_us, operation=c.act, facts=facts)
     assert customer is not None
     roles = c.roles if c.act == "roles" else customer.roles
     states = {"lock": CustomerState.locked, "unlock": CustomerState.active, "erase": CustomerState.erased}
@@ -291,8 +311,11 @@ def _check_customer_change(books: Books, customer: Customer | None, command: Cha
         or (command.act == "lock" and not command.locked_until_us)
         or (command.act == "roles" and "administrator" not in command.roles)
     )
-    is_last = books.administrators == {command.customer}
-    return Status.last_administrator if takes_away and is_last else _OK
+    if takes_away and books.administrators == {command.customer}:
+        return Status.last_administrator
+    assert customer is not None
+    has_account = command.act == "erase" and customer.open_account_count > 0
+    return Status.account_not_empty if has_account else _OK
 
 
 def judge_invite(books: Books, command: Invite, now_us: int) -> Verdict:
@@ -330,9 +353,9 @@ def judge_decide_approval(books: Books, command: DecideApproval, now_us: int) ->
     """Judge an approval: by another administrator than the one who asked, once."""
     approval = books.approval(command.id)
     if approval is None:
-        return Verdict(Status.approval_unknown)
-    if approval.state != 1:
-        return Verdict(Status.approval_already_decided)
+        known = books.known(command.id)
+        was_asked = known is not None and type(known[1]) is ApprovalAsked
+        return Verdict(Status.approval_already_decided if was_asked else Status.approval_unknown)
     if command.approved and approval.asked_by == command.actor.customer:
         return Verdict(Status.approval_needs_another_person)
     return Verdict(_OK, ApprovalDecided(now_us, command.id, command.approved, command.actor.customer))

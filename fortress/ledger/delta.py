@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fortress.ledger.merkle import Tile
     from fortress.ledger.model import Account, Approval, Customer, Hold, Invitation
 
+MARK_EVERY = 256  # an account's every 256th entry is marked, so that old entries are found without an index of all
 Row = tuple[Any, ...]
 
 
@@ -54,7 +55,7 @@ class Delta:
         self.trail: list[int] = []
         self.sessions: list[tuple[bytes, int, int]] = []
         self.tiles: list[Tile] = []
-        self.reversals: dict[bytes, int] = {}
+        self.reversals: dict[bytes, tuple[int, int]] = {}  # original -> sum reversed, position of the last
         self.touched: dict[int, Account] = {}
         self.accounts: dict[int, Account] = {}
         self.holds: dict[bytes, Hold] = {}
@@ -62,6 +63,22 @@ class Delta:
         self.approvals: dict[bytes, Approval] = {}
         self.invitations: dict[bytes, Invitation] = {}
         self.rows: dict[str, dict[Any, Row]] = {}
+
+    def link(self, account: Account, position: int) -> int:
+        """Link an entry to the account's one before it; return that one's position."""
+        before = account.last_position
+        account.last_position = position
+        account.entry_count = count = account.entry_count + 1
+        if count % MARK_EVERY == 0:
+            self.marks.append((account.number, position))
+        self.touched[account.number] = account
+        return before
+
+    def note(self, position: int, account: Account | None = None) -> None:
+        """Put an entry that moves no money into the trail, and into its account's chain if it has one."""
+        number, before = (0, 0) if account is None else (account.number, self.link(account, position))
+        self.chain.append((position, number, before, 0, 0))
+        self.trail.append(position)
 
     def freeze(self, *, lsn: int, first_position: int, time_us: int, hash: bytes, entries: list[bytes]) -> None:
         """Take the rows as they are after this record; later entries no longer show in them."""
@@ -82,11 +99,10 @@ class Delta:
             rows["invitations"] = {i.digest: _invitation_row(i) for i in self.invitations.values()}
         if self.reversals:
             rows["reversals"] = {
-                original: (original.hex(), total, first_position + len(entries) - 1)
-                for original, total in self.reversals.items()
+                original: (original.hex(), total, position) for original, (total, position) in self.reversals.items()
             }
         if self.sessions:
-            rows["sessions"] = {session: (session.hex(), customer, until) for session, customer, until in self.sessions}
+            rows["sessions_ended"] = {s: (s.hex(), customer, until) for s, customer, until in self.sessions}
         self.accounts = {}
         self.holds = {}
         self.customers = {}
@@ -145,6 +161,7 @@ def _customer_row(c: Customer) -> Row:
         c.locked_until_us,
         c.default_account,
         c.account_count,
+        c.open_account_count,
         c.position,
     )
 

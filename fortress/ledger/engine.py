@@ -8,13 +8,14 @@ history, the tables follow it, the working state runs ahead of both by what is j
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from fortress.errors import BooksBroken, ChainBroken, IntegrityFailed, Status
+from fortress.errors import BooksBroken, ChainBroken, IntegrityFailed, Status, StoreCorrupt
 from fortress.ledger import entries as codec
 from fortress.ledger.acts import JUDGES
-from fortress.ledger.commands import BatchRow, Command, MoveBatch, MoveMoney
+from fortress.ledger.commands import Command, MoveBatch, MoveMoney
 from fortress.ledger.delta import Delta
 from fortress.ledger.journal import Journal
 from fortress.ledger.merkle import Tree, leaf_hashes
@@ -26,6 +27,8 @@ from fortress.ledger.store import Store
 REPLAY_ENTRIES_MAX = 20_000  # entries put into the tables at once when the journal is ahead of them
 EPOCH_FIRST = 1
 ID_SKEW_S = 60
+ID_SKEW_US_MAX = 86_400_000_000  # no setting allows more, so no id that was ever taken lies further ahead
+RECORD_BYTES_FULL = 8 * 1024 * 1024  # what is pending should be closed; the largest batch still fits on top
 
 
 class Engine:
@@ -37,12 +40,13 @@ class Engine:
         self.store = store
         self.state = state
         self.tree = tree
-        self.epoch = EPOCH_FIRST
         self.last = journal.last
+        self.epoch = self.last.epoch if self.last else EPOCH_FIRST
         self.last_us = self.last.time_us if self.last else 0
         self.id_skew_us = ID_SKEW_S * 1_000_000
         self.delta = Delta()
         self.pending: list[bytes] = []
+        self.pending_bytes = 0
 
     @classmethod
     def open(
@@ -67,17 +71,20 @@ class Engine:
         Raises:
             LedgerError: what is wrong and what to do; nothing was changed then.
         """
-        store = Store(folder / "ledger.db", store_key, cache_mb=cache_mb)
-        journal = Journal.open(
-            folder / "journal", data_key, bank=bank, segment_bytes=segment_bytes, applied_lsn=store.applied_lsn
-        )
-        state = State(account_cache_max=account_cache_max, id_cache_max=id_cache_max)
-        store.load_state(state)
-        tree = Tree.restore(store.applied_position, store.tile)
-        engine = cls(bank, journal, store, state, tree)
-        engine.id_skew_us = id_skew_s * 1_000_000
-        engine._catch_up(on_progress)
-        engine.forget_ids_before_now()
+        with ExitStack() as opened:
+            store = Store(folder / "ledger.db", store_key, cache_mb=cache_mb)
+            opened.callback(store.close)
+            journal = Journal.open(
+                folder / "journal", data_key, bank=bank, segment_bytes=segment_bytes, applied_lsn=store.applied_lsn
+            )
+            opened.callback(journal.close)
+            state = State(account_cache_max=account_cache_max, id_cache_max=id_cache_max)
+            store.load_state(state)
+            engine = cls(bank, journal, store, state, Tree.restore(store.applied_position, store.tile))
+            engine.id_skew_us = id_skew_s * 1_000_000
+            engine._catch_up(on_progress)
+            engine.forget_ids_before_now()
+            opened.pop_all()
         return engine
 
     def close(self) -> None:
@@ -87,7 +94,11 @@ class Engine:
 
     def _catch_up(self, on_progress: Callable[[int, int], None]) -> None:
         """Apply the journal's records that the tables do not have yet."""
-        if self.last is None or self.store.applied_lsn >= self.last.lsn:
+        if self.last is None:
+            return
+        if self.store.applied_lsn == self.last.lsn:
+            if (self.store.applied_hash, self.tree.root()) != (self.last.hash, self.last.tree_root):
+                raise StoreCorrupt(f"the tables do not belong to this journal, which ends with record {self.last.lsn}")
             return
         first, total = self.store.applied_lsn + 1, self.last.lsn - self.store.applied_lsn
         deltas: list[Delta] = []
@@ -118,6 +129,8 @@ class Engine:
         blobs = entries(record)
         for blob in blobs:
             entry = codec.decode(blob)
+            if codec.encode(entry) != blob:
+                raise IntegrityFailed(f"record {record.lsn} holds an entry that is not in canonical form")
             wanted = self.state.missing_for_entry(entry)
             while wanted is not None:
                 self.state.fill(wanted, self.store.load(wanted))
@@ -132,6 +145,8 @@ class Engine:
 
     def _freeze(self, delta: Delta, record: Record, blobs: list[bytes]) -> None:
         delta.tiles = self.tree.tiles_to_store()
+        if self.tree.size != self.state.position:
+            raise BooksBroken(f"the tree has {self.tree.size} leaves after {self.state.position} entries")
         delta.freeze(
             lsn=record.lsn,
             first_position=record.first_position + 1,
@@ -141,9 +156,13 @@ class Engine:
         )
 
     def forget_ids_before_now(self) -> None:
-        """Note that ids up to the last record's time (and the allowed skew) may be in the tables only."""
-        latest_ms = (self.last_us + self.id_skew_us) // 1000
-        self.state.id_seen = max(self.state.id_seen, latest_ms.to_bytes(6, "big") + b"\xff" * 10)
+        """Note up to which time-ordered id the tables must be asked: the newest that they hold.
+
+        Memory starts without ids. The search begins where none can lie beyond, whatever skew was once allowed, and
+        ends, as a rule, at the first row.
+        """
+        bound = ((self.last_us + ID_SKEW_US_MAX) // 1000).to_bytes(6, "big") + bytes(10)
+        self.state.id_seen = max(self.state.id_seen, self.store.newest_time_ordered_id(bound))
 
     # --- Judging ---------------------------------------------------------------------------------------------------
     def clock(self, now_us: int) -> int:
@@ -160,24 +179,38 @@ class Engine:
         entry = verdict.entry
         if entry is not None and not verdict.replayed:
             verdict.position = self.state.apply(entry, self.delta)
-            self.pending.append(codec.encode(entry))
+            blob = codec.encode(entry)
+            self.pending.append(blob)
+            self.pending_bytes += len(blob)
         return verdict
 
+    @property
+    def is_record_full(self) -> bool:
+        """True when what is pending should become a record before more is judged."""
+        return self.pending_bytes >= RECORD_BYTES_FULL
+
     def judge_batch(self, command: MoveBatch, now_us: int) -> list[Verdict]:
-        """Judge the rows of a batch in order, each on top of those before; all or none when it is atomic."""
+        """Judge the rows of a batch in order, each on top of those before.
+
+        An atomic batch is done whole or not at all: when one row is refused, the rows that were not known before are
+        remembered as failed with it. Rows known before keep their first answer, whatever becomes of the others.
+        """
         commands = [row_command(command.actor, command.currency, row) for row in command.rows]
         if command.atomic:
-            refused = self._rehearse(commands, command.rows, now_us)
-            if refused:
-                return [self._apply_verdict(refused.get(row.id) or judge_failed_row(row, now_us)) for row in commands]
+            rehearsed = self._rehearse(commands, now_us)
+            if any(verdict.status is not Status.ok for verdict in rehearsed):
+                # an id too far ahead leaves no trace, so that the whole batch can be repeated once the clock is right
+                is_kept = all(verdict.status is not Status.id_too_far_ahead for verdict in rehearsed)
+                pairs = zip(commands, rehearsed, strict=True)
+                return [self._fail_row(row, verdict, now_us, is_kept=is_kept) for row, verdict in pairs]
         judge = self.judge
         return [judge(row, now_us) for row in commands]
 
-    def _rehearse(self, commands: Sequence[MoveMoney], rows: Sequence[BatchRow], now_us: int) -> dict[bytes, Verdict]:
-        """Judge an atomic batch on a copy of the accounts it names; return the refusals, by id."""
+    def _rehearse(self, commands: Sequence[MoveMoney], now_us: int) -> list[Verdict]:
+        """Judge an atomic batch on a copy of the accounts it names."""
         copy = State()
         copy.currencies, copy.id_ahead, copy.position = self.state.currencies, self.state.id_ahead, self.state.position
-        for row in rows:
+        for row in commands:
             for number in (row.debit, row.credit):
                 account = self.state.account(number)
                 if account is not None and number not in copy.accounts:
@@ -185,20 +218,26 @@ class Engine:
             known = self.state.known(row.id)
             if known is not None:
                 copy.ids.put(row.id, known)
-        refused: dict[bytes, Verdict] = {}
+        verdicts = []
         scratch = Delta()
         for command in commands:
             verdict = judge_move(copy, command, now_us)
-            if verdict.status is not Status.ok:
-                refused[command.id] = verdict
-            elif not verdict.replayed:
+            if verdict.status is Status.ok and not verdict.replayed:
                 copy.apply(verdict.entry, scratch)
-        return refused
+            verdicts.append(verdict)
+        return verdicts
 
-    def _apply_verdict(self, verdict: Verdict) -> Verdict:
-        if verdict.entry is not None and not verdict.replayed and verdict.entry.id not in self.state.ids:
-            verdict.position = self.state.apply(verdict.entry, self.delta)
-            self.pending.append(codec.encode(verdict.entry))
+    def _fail_row(self, command: MoveMoney, rehearsed: Verdict, now_us: int, *, is_kept: bool) -> Verdict:
+        """Refuse one row of an atomic batch: by its own reason, or because of the others."""
+        if self.state.known(command.id) is not None:
+            return judge_move(self.state, command, now_us)
+        verdict = judge_failed_row(command, now_us) if rehearsed.status is Status.ok else rehearsed
+        if verdict.entry is None or not is_kept:
+            return Verdict(verdict.status, facts=verdict.facts)
+        verdict.position = self.state.apply(verdict.entry, self.delta)
+        blob = codec.encode(verdict.entry)
+        self.pending.append(blob)
+        self.pending_bytes += len(blob)
         return verdict
 
     def close_record(self, now_us: int, commit_lsn: int) -> tuple[Record, Delta] | None:
@@ -206,7 +245,7 @@ class Engine:
         if not self.pending:
             return None
         blobs, delta = self.pending, self.delta
-        self.pending, self.delta = [], Delta()
+        self.pending, self.pending_bytes, self.delta = [], 0, Delta()
         self.tree.append(leaf_hashes(blobs))
         record = make_record(
             blobs,
@@ -217,8 +256,6 @@ class Engine:
             commit_lsn=commit_lsn,
             tree_root=self.tree.root(),
         )
-        if self.tree.size != self.state.position:
-            raise BooksBroken(f"the tree has {self.tree.size} leaves after {self.state.position} entries")
         self._freeze(delta, record, blobs)
         self.last = record
         return record, delta

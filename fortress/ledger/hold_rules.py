@@ -6,6 +6,8 @@ all entries of one hold carry its id, so posting and voiding need no id of their
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from fortress.errors import Status
 from fortress.ledger.commands import PlaceHold, PostHold, ReleaseHold, ReverseMoney
 from fortress.ledger.entries import AnyEntry, FactPairs, HoldPlaced, HoldReleased, Posted
@@ -151,76 +153,83 @@ def judge_release_hold(books: Books, command: ReleaseHold, now_us: int) -> Verdi
 
 # --- Reversals -----------------------------------------------------------------------------------------------------
 def judge_reverse(books: Books, command: ReverseMoney, now_us: int) -> Verdict:
-    """Judge the undoing of a transfer by a cashier: never more than the original, never a reversal."""
+    """Judge the undoing of a transfer or a posted hold by a cashier: never more than it moved, never a reversal."""
     c = command
     digest = content_digest("reverse", c.original, c.amount, c.reference)
     known = books.known(c.id)
     original = books.known(c.original)
     if known is not None:
-        return _replay_reverse(known, command, digest, original)
+        return _replay_reverse(known, command, digest)
     if is_too_far_ahead(c.id, books.id_ahead):
         return Verdict(Status.id_too_far_ahead)
-    status, facts, amount = _check_original(books, c, original)
-    if status is _OK:
-        assert original is not None and type(original[1]) is Posted
-        entry = original[1]
-        debit, credit = books.account(entry.credit), books.account(entry.debit)
-        assert debit is not None and credit is not None
+    status, moved = _moved(books, c.actor, original)
+    if moved is None:
+        return refuse(c, status, digest, now_us, operation="reverse")
+    left = moved.amount - books.reversed_minor(c.original)
+    amount = c.amount or left
+    # what went from debit to credit goes back
+    debit, credit = books.account(moved.credit), books.account(moved.debit)
+    assert debit is not None and credit is not None
+    facts: FactPairs = ()
+    if amount > left or amount == 0:
+        status, facts = Status.exceeds_original, (("left_minor", left),)
+    else:
         status = check_states(debit.state, credit.state)
         if status is _OK:
             status, facts = check_money(debit, credit, amount, now_us, limited=False)
     if status is not _OK:
         return refuse(c, status, digest, now_us, operation="reverse", facts=facts)
-    assert original is not None and type(original[1]) is Posted
-    return Verdict(_OK, _reversal(books, c, original[1], amount, now_us))
-
-
-def _check_original(
-    books: Books, command: ReverseMoney, original: tuple[int, AnyEntry] | None
-) -> tuple[Status, FactPairs, int]:
-    if original is None or type(original[1]) not in (Posted, HoldPlaced):
-        return Status.original_unknown, (), 0
-    entry = original[1]
-    if type(entry) is not Posted or entry.kind == _REVERSAL:
-        return Status.original_not_reversible, (), 0
-    left = entry.amount - books.reversed_minor(command.original)
-    amount = command.amount or left
-    if amount > left or amount == 0:
-        return Status.exceeds_original, (("left_minor", left),), 0
-    return _OK, (), amount
-
-
-def _reversal(books: Books, command: ReverseMoney, original: Posted, amount: int, now_us: int) -> Posted:
-    debit, credit = books.account(original.credit), books.account(original.debit)
-    assert debit is not None and credit is not None
-    return Posted(
+    entry = Posted(
         now_us,
-        command.id,
-        original.credit,
-        original.debit,
+        c.id,
+        debit.number,
+        credit.number,
         amount,
-        original.currency,
+        moved.currency,
         _REVERSAL,
-        command.reference,
+        c.reference,
         debit.balance - amount,
         credit.balance + amount,
-        command.actor.customer,
-        0,
-        "",
-        command.original,
+        c.actor.customer,
+        original=c.original,
     )
+    return Verdict(_OK, entry)
 
 
-def _replay_reverse(
-    known: tuple[int, AnyEntry], command: ReverseMoney, digest: bytes, original: tuple[int, AnyEntry] | None
-) -> Verdict:
+class _Moved(NamedTuple):
+    """What a transfer or a posted hold moved."""
+
+    debit: int
+    credit: int
+    amount: int
+    currency: str
+
+
+def _moved(books: Books, actor: Actor, original: tuple[int, AnyEntry] | None) -> tuple[Status, _Moved | None]:
+    """Tell what the original moved; a posted hold is known by the entry that placed it."""
+    if original is None or not actor.is_cashier:
+        return Status.original_unknown, None
+    entry = original[1]
+    if type(entry) is Posted:
+        if entry.kind == _REVERSAL:
+            return Status.original_not_reversible, None
+        return _OK, _Moved(entry.debit, entry.credit, entry.amount, entry.currency)
+    if type(entry) is HoldPlaced:
+        hold = books.hold(entry.id)
+        if hold is None or hold.state != HoldState.posted:
+            return Status.original_not_reversible, None
+        return _OK, _Moved(hold.debit, hold.credit, hold.posted, hold.currency)
+    return Status.original_unknown, None
+
+
+def _replay_reverse(known: tuple[int, AnyEntry], command: ReverseMoney, digest: bytes) -> Verdict:
     position, entry = known
     if type(entry) is Posted:
-        whole = original is not None and type(original[1]) is Posted and entry.amount == original[1].amount
+        # 0 asked for all that was left then, which only the first answer knows
         same = (
             entry.original == command.original
             and entry.reference == command.reference
-            and (entry.amount == command.amount or (command.amount == 0 and whole))
+            and command.amount in (0, entry.amount)
             and entry.actor == command.actor.customer
         )
         return Verdict(_OK, entry, replayed=True, position=position) if same else Verdict(Status.id_reused)

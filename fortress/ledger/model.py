@@ -1,8 +1,8 @@
 """The nouns of the ledger: accounts, holds, customers, and who acts.
 
 Money is an ``int`` of minor units with an ISO 4217 code beside it. An account has four counters; everything else
-about its money follows from them. These objects are the working state: only :mod:`fortress.ledger.state` changes
-them, and only by applying an entry.
+about its money follows from them. These objects are the working state: only applying an entry
+(:mod:`fortress.ledger.posting`, :mod:`fortress.ledger.administration`) changes them.
 """
 
 from __future__ import annotations
@@ -148,7 +148,10 @@ class Hold:
 
 @dataclass(slots=True, eq=False)
 class Customer:
-    """A person or program that signs in; personal data only as ciphertext, the login key only sealed."""
+    """A person or program that signs in; personal data only as ciphertext, the login key only sealed.
+
+    ``account_count`` counts all accounts ever opened, ``open_account_count`` those that are not closed.
+    """
 
     customer: int
     handle: bytes
@@ -165,6 +168,7 @@ class Customer:
     locked_until_us: int = 0
     default_account: int = 0
     account_count: int = 0
+    open_account_count: int = 0
     position: int = 0
 
 

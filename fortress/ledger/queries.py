@@ -28,6 +28,7 @@ WITH RECURSIVE chain (position, n) AS (
 SELECT e.position, e.entry, CASE WHEN e.a = ?1 THEN e.a_before ELSE e.b_before END
 FROM chain c JOIN entries e ON e.position = c.position WHERE n < ?3 ORDER BY n
 """
+_SUMMED = ("debits_posted", "credits_posted", "debits_pending")
 Found = tuple[int, AnyEntry]
 
 
@@ -91,7 +92,14 @@ class Queries:
 
         Returns:
             The entries found and the cursor to go on from, 0 at the end.
+
+        Raises:
+            MessageInvalid: the cursor is none of this account's: it would lead into somebody else's entries.
         """
+        if cursor:
+            sql = "SELECT 1 FROM entries WHERE position = ?1 AND (a = ?2 OR b = ?2)"
+            if not self._read(sql, (cursor, account)):
+                raise MessageInvalid(f"{cursor} is no cursor of this account's history", {"field": "cursor"})
         start = cursor or self._start(account, as_of)
         found: list[Found] = []
         for scanned, (position, entry, before) in enumerate(self._walk(account, start), 1):
@@ -154,8 +162,9 @@ class Queries:
         sums = []
         for side in ("debit", "credit"):
             sql = (
-                f"SELECT coalesce(sum(amount), 0) FROM holds WHERE {side} = ? AND placed_us <= ?"
-                " AND (state = 1 OR position > ?)"
+                # an id's own position is that of its first entry, the placing; a hold's is that of its last
+                f"SELECT coalesce(sum(amount), 0) FROM holds h JOIN ids i USING (id) WHERE {side} = ?1"
+                " AND placed_us <= ?2 AND i.position <= ?3 AND (state = 1 OR h.position > ?3)"
             )
             sums.append(self._read(sql, (account, time_us, position))[0][0])
         return sums[0], sums[1]
@@ -251,10 +260,15 @@ class Queries:
     def trial_balance(self) -> list[tuple[str, int, int, int, int]]:
         """Sum all accounts by currency: currency, accounts, debits, credits, held (minor units)."""
         sql = (
-            "SELECT currency, count(*), sum(debits_posted), sum(credits_posted), sum(debits_pending)"
-            " FROM balances JOIN accounts USING (number) GROUP BY currency ORDER BY currency"
+            "SELECT currency, count(*)"
+            + "".join(f", sum({name} >> 32), sum({name} & 0xffffffff)" for name in _SUMMED)
+            + " FROM balances JOIN accounts USING (number) GROUP BY currency ORDER BY currency"
         )
-        return [(row[0], row[1], row[2], row[3], row[4]) for row in self._read(sql)]
+        # summed in halves: many accounts together may hold more than one of the database's integers can
+        return [
+            (currency, count, (d1 << 32) + d0, (c1 << 32) + c0, (h1 << 32) + h0)
+            for currency, count, d1, d0, c1, c0, h1, h0 in self._read(sql)
+        ]
 
 
 __all__ = ["Filters", "Found", "HoldPlaced", "HoldReleased", "Queries", "Refused", "counterparty_of"]

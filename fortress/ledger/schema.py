@@ -36,7 +36,8 @@ CREATE TABLE customers (customer INTEGER PRIMARY KEY, handle BLOB NOT NULL UNIQU
     salt BLOB NOT NULL, memory_kib INTEGER NOT NULL, iterations INTEGER NOT NULL, lanes INTEGER NOT NULL,
     sealed_public BLOB NOT NULL, signing BLOB NOT NULL, profile BLOB NOT NULL, created_us INTEGER NOT NULL,
     state INTEGER NOT NULL, locked_until_us INTEGER NOT NULL, default_account INTEGER NOT NULL,
-    account_count INTEGER NOT NULL, position INTEGER NOT NULL);
+    account_count INTEGER NOT NULL, open_account_count INTEGER NOT NULL, position INTEGER NOT NULL);
+CREATE INDEX customers_who_administer ON customers (customer) WHERE instr(roles, 'administrator') > 0;
 CREATE TABLE approvals (id BLOB PRIMARY KEY, operation TEXT NOT NULL, command BLOB NOT NULL, summary TEXT NOT NULL,
     asked_by INTEGER NOT NULL, asked_us INTEGER NOT NULL, state INTEGER NOT NULL, position INTEGER NOT NULL)
     WITHOUT ROWID;
@@ -45,6 +46,7 @@ CREATE TABLE invitations (digest BLOB PRIMARY KEY, role TEXT NOT NULL, expires_u
 CREATE TABLE reversals (original BLOB PRIMARY KEY, amount INTEGER NOT NULL, position INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE sessions_ended (session BLOB PRIMARY KEY, customer INTEGER NOT NULL, until_us INTEGER NOT NULL)
     WITHOUT ROWID;
+CREATE INDEX sessions_ended_by_end ON sessions_ended (until_us);
 """
 
 # table -> columns; True marks a blob, which travels as hex inside the one JSON text of a statement
@@ -52,7 +54,7 @@ UPSERTED: dict[str, tuple[bool, ...]] = {
     "balances": (False,) * 11,
     "accounts": (False,) * 12,
     "holds": (True, *(False,) * 10),
-    "customers": (False, True, False, True, False, False, False, True, True, True, *(False,) * 6),
+    "customers": (False, True, False, True, False, False, False, True, True, True, *(False,) * 7),
     "approvals": (True, False, True, *(False,) * 5),
     "invitations": (True, *(False,) * 4),
     "reversals": (True, False, False),

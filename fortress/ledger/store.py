@@ -16,10 +16,11 @@ from typing import Any
 import apsw
 import msgspec
 
-from fortress.errors import DiskFull, KeyUnusable, StoreCorrupt
+from fortress.errors import BooksBroken, DiskFull, KeyUnusable, StoreCorrupt
 from fortress.ledger import entries as codec
 from fortress.ledger.delta import Delta
 from fortress.ledger.entries import AnyEntry
+from fortress.ledger.memory import NUMBER_FIRST, TIME_ORDERED, Loaded, Memory, Wanted
 from fortress.ledger.merkle import TILE_WIDTH, leaf_hash, tile_root
 from fortress.ledger.model import Account, Approval, Customer, Hold, Invitation
 from fortress.ledger.schema import (
@@ -33,14 +34,15 @@ from fortress.ledger.schema import (
     UPSERTED,
     upsert,
 )
-from fortress.ledger.state import Loaded, State, Wanted
 
 _json = msgspec.json.Encoder()
+ID_SEARCH_ROWS_MAX = 1_000
+ID_SIZE_BYTES = 16
 ACCOUNT_COLUMNS = """a.number, owner, kind, currency, state, floor, limit_payment, limit_day, limit_month,
     signed_orders_only, opened_us, version, debits_posted, credits_posted, debits_pending, credits_pending,
     day, day_spent, month, month_spent, last_position, entry_count"""
 CUSTOMER_COLUMNS = """customer, handle, roles, salt, memory_kib, iterations, lanes, sealed_public, signing, profile,
-    created_us, state, locked_until_us, default_account, account_count, position"""
+    created_us, state, locked_until_us, default_account, account_count, open_account_count, position"""
 
 
 def account_of(row: Sequence[Any]) -> Account:
@@ -166,7 +168,10 @@ class Store:
         ids = [pair for delta in deltas for pair in delta.ids]
         if ids:
             positions = _json.encode([position for _, position in ids]).decode()
-            statements.append((INSERT_IDS, (positions, b"".join([id for id, _ in ids]))))
+            joined = b"".join([id for id, _ in ids])
+            if len(joined) != ID_SIZE_BYTES * len(ids):
+                raise BooksBroken("an id is not of 16 bytes")  # the statement cuts them apart by their length
+            statements.append((INSERT_IDS, (positions, joined)))
         records = [(d.lsn, d.first_position, d.count, d.time_us, d.hash.hex()) for d in deltas]
         for sql, rows in (
             (INSERT_RECORDS, records),
@@ -220,13 +225,13 @@ class Store:
                 (_hexes(wanted.reversals),),
             )
             loaded.reversals = {row[0]: (row[1], row[2]) for row in rows}
-        if wanted.customers or wanted.handles:
-            rows = self.read(
-                f"SELECT {CUSTOMER_COLUMNS} FROM customers WHERE customer IN (SELECT value FROM json_each(?))"
-                " OR handle IN (SELECT unhex(value) FROM json_each(?))",
-                (_json.encode(list(wanted.customers)).decode(), _hexes(wanted.handles)),
-            )
-            loaded.customers = {row[0]: customer_of(row) for row in rows}
+        for column, keys in (
+            ("customer IN (SELECT value FROM", _json.encode(list(wanted.customers)).decode()),
+            ("handle IN (SELECT unhex(value) FROM", _hexes(wanted.handles)),
+        ):
+            if keys != "[]":
+                rows = self.read(f"SELECT {CUSTOMER_COLUMNS} FROM customers WHERE {column} json_each(?))", (keys,))
+                loaded.customers.update({row[0]: customer_of(row) for row in rows})
         return loaded
 
     def _load_holds(self, wanted: Wanted, loaded: Loaded) -> None:
@@ -236,7 +241,6 @@ class Store:
         loaded.holds = {row[0]: Hold(*row) for row in rows}
         numbers = {n for hold in loaded.holds.values() for n in (hold.debit, hold.credit)}
         if numbers:
-            wanted.accounts |= numbers
             loaded.accounts.update({account.number: account for account in self.accounts(numbers)})
 
     def accounts(self, numbers: Iterable[int]) -> list[Account]:
@@ -252,18 +256,28 @@ class Store:
         sql = "SELECT position, entry FROM entries WHERE position IN (SELECT value FROM json_each(?))"
         return dict(self.read(sql, (_json.encode(list(positions)).decode(),)))
 
-    def load_state(self, state: State) -> None:
+    def newest_time_ordered_id(self, bound: bytes) -> bytes:
+        """Find the newest UUIDv7 up to ``bound``; the bound itself where too many other ids are in the way."""
+        rows = self.read("SELECT id FROM ids WHERE id <= ? ORDER BY id DESC LIMIT ?", (bound, ID_SEARCH_ROWS_MAX))
+        for (id,) in rows:
+            if id[6] & 0xF0 == TIME_ORDERED:
+                found: bytes = id
+                return found
+        return bound if len(rows) == ID_SEARCH_ROWS_MAX else bytes(16)
+
+    def load_state(self, state: Memory) -> None:
         """Fill the small parts of the working state that are always in memory."""
         state.position = self.applied_position
         state.next_customer = self.read("SELECT coalesce(max(customer), 0) + 1 FROM customers")[0][0]
-        state.next_account = 10_001 + self.read("SELECT count(*) FROM accounts")[0][0]
-        for currency, number in self.read("SELECT currency, number FROM accounts WHERE kind = 2"):
-            state.currencies[currency] = number
+        newest: int | None = self.read("SELECT max(number) FROM accounts")[0][0]
+        state.next_account = NUMBER_FIRST if newest is None else newest // 100 + 1
         for (first,) in self.read("SELECT entry FROM entries WHERE position = 1"):
             opened: AnyEntry = codec.decode(first)
             for currency in getattr(opened, "currencies", ()):
                 state.currencies.setdefault(currency, 0)
-        sql = "SELECT customer FROM customers WHERE roles LIKE '%administrator%' AND state <> 3"
+        sql = "SELECT currency, number FROM accounts WHERE owner = 0 AND kind = 2 ORDER BY number"
+        state.currencies.update((currency, number) for currency, number in self.read(sql))
+        sql = "SELECT customer FROM customers WHERE instr(roles, 'administrator') > 0 AND state <> 3"
         state.administrators |= {row[0] for row in self.read(f"{sql} AND (state = 1 OR locked_until_us > 0)")}
         for row in self.read("SELECT * FROM approvals WHERE state = 1"):
             state.approvals[row[0]] = Approval(*row)

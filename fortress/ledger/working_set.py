@@ -15,15 +15,21 @@ Value = TypeVar("Value")
 
 
 class WorkingSet(Generic[Key, Value]):
-    """Keep at most about ``capacity`` values, and all that are not applied yet."""
+    """Keep at most about ``capacity`` values, and all that are not applied yet.
 
-    __slots__ = ("_half", "_position_of", "newer", "older")
+    Args:
+        capacity: half of it is one generation.
+        position_of: tells the last position that changed a value.
+    """
+
+    __slots__ = ("_half", "_position_of", "newer", "older", "turns")
 
     def __init__(self, capacity: int, position_of: Callable[[Value], int]) -> None:
         self._half = max(1, capacity // 2)
         self._position_of = position_of
         self.newer: dict[Key, Value | None] = {}
         self.older: dict[Key, Value | None] = {}
+        self.turns = 0  # how often the generations turned; what stands in the newer one outlives one turn
 
     def __len__(self) -> int:
         return len(self.newer) + len(self.older)
@@ -49,9 +55,10 @@ class WorkingSet(Generic[Key, Value]):
             self.newer[key] = value
 
     def trim(self, applied_position: int) -> list[Key]:
-        """Turn the generations when the newer is full; return the keys that were dropped.
+        """Turn the generations when the newer is full; return the keys whose values were dropped.
 
-        Values that changed after ``applied_position`` stay.
+        Values that changed after ``applied_position`` stay. A dropped note that something is absent is not told:
+        nothing is forgotten by it that the tables hold.
         """
         if len(self.newer) < self._half:
             return []
@@ -59,15 +66,13 @@ class WorkingSet(Generic[Key, Value]):
         kept: dict[Key, Value | None] = {}
         dropped = []
         for key, value in self.older.items():
-            if value is not None and position_of(value) > applied_position:
+            if value is None:
+                continue
+            if position_of(value) > applied_position:
                 kept[key] = value
             else:
                 dropped.append(key)
         self.older = self.newer
         self.newer = kept
+        self.turns += 1
         return dropped
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self.newer = {}
-        self.older = {}

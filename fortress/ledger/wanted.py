@@ -1,0 +1,192 @@
+"""What must be in memory before a command can be judged or an entry applied, and is not.
+
+Some keys are known only once others are there (a hold names its accounts), so the caller asks again after each
+filling until nothing is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from fortress.ledger.commands import (
+    ChangeAccount,
+    ChangeCustomer,
+    ChangeKey,
+    ChangeProfile,
+    CreateCustomer,
+    MoveMoney,
+    OpenAccount,
+    PlaceHold,
+    PostHold,
+    ReleaseHold,
+    ReverseMoney,
+)
+from fortress.ledger.entries import (
+    AccountChanged,
+    AccountOpened,
+    AnyEntry,
+    CustomerChanged,
+    HoldPlaced,
+    HoldReleased,
+    KeyChanged,
+    Posted,
+    ProfileChanged,
+)
+from fortress.ledger.memory import TIME_ORDERED, Memory, Wanted
+from fortress.ledger.model import BANK, is_account_number
+
+
+def missing(memory: Memory, command: Any) -> Wanted | None:
+    """Tell what must be read before ``command`` can be judged; None when nothing is missing."""
+    wanted = Wanted(memory.turns())
+    want = _FOR_COMMAND.get(type(command))
+    if want is not None:
+        want(memory, wanted, command)
+    if hasattr(command, "id") and want is not _for_hold:
+        want_id(memory, wanted, command.id)
+    return wanted or None
+
+
+def missing_for_batch(memory: Memory, rows: Iterable[Any]) -> Wanted | None:
+    """Tell what must be read before the rows of a batch can be judged."""
+    wanted = Wanted(memory.turns())
+    for row in rows:
+        if memory.lacks_move(row.id, row.debit, row.credit):
+            _for_move(memory, wanted, row)
+            want_id(memory, wanted, row.id)
+    return wanted or None
+
+
+def missing_for_entry(memory: Memory, entry: AnyEntry) -> Wanted | None:
+    """Tell what must be read before an entry from elsewhere (the peer, the journal) can be applied."""
+    want = _FOR_ENTRY.get(type(entry))
+    if want is None:
+        return None
+    wanted = Wanted(memory.turns())
+    want(memory, wanted, entry)
+    return wanted or None
+
+
+# --- Single keys -----------------------------------------------------------------------------------------------------
+def want_account(memory: Memory, wanted: Wanted, number: int) -> None:
+    """Want an account unless memory has it or the number's check digits say that there is none."""
+    if number not in memory.accounts and is_account_number(number):
+        wanted.accounts.add(number)
+
+
+def want_customer(memory: Memory, wanted: Wanted, customer: int) -> None:
+    """Want a customer by number; the bank itself is none."""
+    if customer != BANK and customer not in memory.customers:
+        wanted.customers.add(customer)
+
+
+def want_handle(memory: Memory, wanted: Wanted, handle: bytes) -> None:
+    """Want a handle, and the customer it leads to."""
+    if handle not in memory.handles:
+        wanted.handles.add(handle)
+        return
+    pair = memory.handles.get(handle)
+    if pair is not None:
+        want_customer(memory, wanted, pair[0])
+
+
+def want_id(memory: Memory, wanted: Wanted, id: bytes) -> None:
+    """Want an id unless its own time says that it is in memory or new."""
+    is_new = id > memory.id_seen and id[6] & 0xF0 == TIME_ORDERED
+    if id and not is_new and id not in memory.ids:
+        wanted.ids.add(id)
+
+
+def want_hold(memory: Memory, wanted: Wanted, id: bytes) -> None:
+    """Want a hold and its accounts."""
+    if id not in memory.holds:
+        wanted.holds.add(id)
+        return
+    hold = memory.holds.get(id)
+    if hold is not None:
+        want_account(memory, wanted, hold.debit)
+        want_account(memory, wanted, hold.credit)
+
+
+# --- By command and by entry -----------------------------------------------------------------------------------------
+def _for_move(memory: Memory, wanted: Wanted, order: Any) -> None:
+    want_account(memory, wanted, order.debit)
+    want_account(memory, wanted, order.credit)
+
+
+def _for_hold(memory: Memory, wanted: Wanted, command: Any) -> None:
+    want_hold(memory, wanted, command.id)
+
+
+def _for_reversal(memory: Memory, wanted: Wanted, command: ReverseMoney) -> None:
+    want_id(memory, wanted, command.original)
+    if command.original not in memory.reversals:
+        wanted.reversals.add(command.original)
+    known = memory.ids.get(command.original)
+    if known is None:
+        return
+    if type(known[1]) is Posted:
+        _for_move(memory, wanted, known[1])
+    elif type(known[1]) is HoldPlaced:
+        want_hold(memory, wanted, command.original)
+
+
+def _for_account(memory: Memory, wanted: Wanted, change: Any) -> None:
+    """Closing and reopening count in the owner's open accounts."""
+    want_account(memory, wanted, change.number)
+    account = memory.accounts.get(change.number)
+    if account is not None and change.act in ("close", "reopen"):
+        want_customer(memory, wanted, account.owner)
+
+
+def _for_owner(memory: Memory, wanted: Wanted, opening: Any) -> None:
+    want_customer(memory, wanted, opening.owner)
+
+
+def _for_handle(memory: Memory, wanted: Wanted, command: CreateCustomer) -> None:
+    if command.handle not in memory.handles:
+        wanted.handles.add(command.handle)
+
+
+def _for_customer(memory: Memory, wanted: Wanted, change: Any) -> None:
+    want_customer(memory, wanted, change.customer)
+
+
+def _for_posted(memory: Memory, wanted: Wanted, entry: Posted) -> None:
+    _for_move(memory, wanted, entry)
+    if entry.held:
+        want_hold(memory, wanted, entry.id)
+    if entry.original and entry.original not in memory.reversals:
+        wanted.reversals.add(entry.original)
+
+
+def _for_released(memory: Memory, wanted: Wanted, entry: HoldReleased) -> None:
+    _for_move(memory, wanted, entry)
+    want_hold(memory, wanted, entry.id)
+
+
+Want = Callable[[Memory, Wanted, Any], None]
+_FOR_COMMAND: dict[type, Want] = {
+    MoveMoney: _for_move,
+    PlaceHold: _for_move,
+    PostHold: _for_hold,
+    ReleaseHold: _for_hold,
+    ReverseMoney: _for_reversal,
+    OpenAccount: _for_owner,
+    ChangeAccount: _for_account,
+    CreateCustomer: _for_handle,
+    ChangeKey: _for_customer,
+    ChangeProfile: _for_customer,
+    ChangeCustomer: _for_customer,
+}
+_FOR_ENTRY: dict[type, Want] = {
+    Posted: _for_posted,
+    HoldPlaced: _for_move,
+    HoldReleased: _for_released,
+    AccountOpened: _for_owner,
+    AccountChanged: _for_account,
+    KeyChanged: _for_customer,
+    ProfileChanged: _for_customer,
+    CustomerChanged: _for_customer,
+}
