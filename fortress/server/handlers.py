@@ -34,8 +34,9 @@ from fortress.errors import (
 from fortress.protocol.fields import Answer
 from fortress.protocol.messages import OPERATIONS, Envelope, decode_envelope, decode_request
 from fortress.server.node import Node
-from fortress.server.session import Row, Rows, Session
+from fortress.server.session import Session
 from fortress.server.statistics import OTHER_OPERATION, Statistics
+from fortress.server.wire import Row, Rows
 
 HotFunction = Callable[..., Any]
 """``handle(node, session, request_id, request)``; answers through the session."""

@@ -1,13 +1,12 @@
-"""The listener: accepts within limits, keeps the sessions, drains them at the end.
+"""All connections of a node: admitted within limits, kept, told about, drained at the end.
 
-Accepting is done here and not by the event loop's own server, because the limits on connections must come before any
-TLS work: a flood from one address costs an accept and a close each, and no handshake.
+The limits on connections come before any TLS work: a flood from one address costs an accept and a close each, and no
+handshake.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import resource
 import secrets
@@ -18,26 +17,20 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from fortress.config import Settings
-from fortress.errors import AddressInUse, SettingInvalid
 from fortress.protocol.connection import ServerConnection
+from fortress.server.listener import Listener, listen
 from fortress.server.login import LoginDesk
 from fortress.server.logs import RequestLog, log_event
-from fortress.server.session import Dispatching, Session
+from fortress.server.session import Session
 from fortress.server.statistics import Statistics, count_in
 from fortress.server.throttle import network_of
+from fortress.server.wire import Dispatching
 
 READ_BUFFER_BYTES: Final = 64 * 1024
-BACKLOG: Final = 1024
-ACCEPTS_PER_TURN_MAX: Final = 64
-"""Connections accepted before the sessions get their turn again."""
-ACCEPT_RETRY_S: Final = 0.5
-"""Pause after the process or the machine ran out of files."""
 FILES_BESIDE_CONNECTIONS: Final = 128
 SWEEP_S: Final = 1.0
 KILL_S_MAX: Final = 2.0
 TLS_SHUTDOWN_S: Final = 2.0
-
-_OUT_OF_FILES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +56,7 @@ class Server:
     """
 
     dispatcher: Dispatching
+    _listener: Listener
 
     def __init__(
         self,
@@ -87,7 +81,6 @@ class Server:
         self._tls = tls
         self._noise_private = noise_private
         self._sweep_s = sweep_s
-        self._listeners: list[socket.socket] = []
         self._per_network: dict[str, int] = {}
         self._sessions: set[Session] = set()
         self._by_customer: dict[int, set[Session]] = {}
@@ -120,50 +113,14 @@ class Server:
             SettingInvalid: this machine has no such address, or may not listen on this port.
         """
         self.dispatcher = dispatcher
-        host, port = self._settings.host, self._settings.port
-        try:
-            found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-            for family, _, _, _, address in dict.fromkeys(found):
-                self._listeners.append(_listen(family, address))
-        except OSError as exc:
-            self._close_listeners()
-            facts: dict[str, int | str | bool | None] = {"host": host, "port": port}
-            if exc.errno == errno.EADDRINUSE:
-                raise AddressInUse(f"the address {host}:{port} is taken", facts) from exc
-            raise SettingInvalid(f"cannot listen on {host}:{port}: {exc.strerror}", facts) from exc
-        self._resume_accepting()
+        self._listener = await listen(self._settings.host, self._settings.port, self._admit)
         self._timer = self._loop.call_later(self._sweep_s, self._sweep, self.now() + self._sweep_s)
-        log_event(logger, logging.INFO, "listening", host=host, port=self.port)
+        log_event(logger, logging.INFO, "listening", host=self._settings.host, port=self.port)
 
     @property
     def port(self) -> int:
         """The port that is listened on, also when any free one was asked for."""
-        port: int = self._listeners[0].getsockname()[1]
-        return port
-
-    def _resume_accepting(self) -> None:
-        for listener in self._listeners:
-            self._loop.add_reader(listener, self._accept, listener)
-
-    def _pause_accepting(self, error: OSError) -> None:
-        # without files a ready listener stays ready: the loop would spin
-        log_event(logger, logging.WARNING, "accepting paused", reason=error.strerror)
-        for listener in self._listeners:
-            self._loop.remove_reader(listener)
-        self._loop.call_later(ACCEPT_RETRY_S, self._resume_accepting)
-
-    def _accept(self, listener: socket.socket) -> None:
-        for _ in range(ACCEPTS_PER_TURN_MAX):
-            try:
-                connection, peer = listener.accept()
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError as error:
-                if error.errno in _OUT_OF_FILES:
-                    self._pause_accepting(error)
-                    return
-                continue  # the peer was gone before it was accepted
-            self._admit(connection, str(peer[0]))
+        return self._listener.port
 
     def _admit(self, connection: socket.socket, address: str) -> None:
         network = network_of(address) if ":" in address else address
@@ -279,7 +236,7 @@ class Server:
             deadline_s: how long that may take.
         """
         self._is_draining = True
-        self._close_listeners()
+        self._listener.close()
         log_event(logger, logging.INFO, "draining", connections=len(self._sessions))
         for session in tuple(self._sessions):
             session.finish()
@@ -306,12 +263,6 @@ class Server:
         """Give all counters as they are now."""
         return {**self.statistics.snapshot(), "event_loop_lag_s": self.loop_lag_s}
 
-    def _close_listeners(self) -> None:
-        listeners, self._listeners = self._listeners, []
-        for listener in listeners:
-            self._loop.remove_reader(listener)
-            listener.close()
-
     def _release(self, network: str) -> None:
         self.statistics.connections -= 1
         left = self._per_network[network] - 1
@@ -336,21 +287,6 @@ class Server:
         for session in tuple(self._sessions):
             session.on_time(now)
         self._timer = self._loop.call_later(self._sweep_s, self._sweep, now + self._sweep_s)
-
-
-def _listen(family: int, address: Any) -> socket.socket:
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.bind(address)
-        listener.listen(BACKLOG)
-        listener.setblocking(False)
-    except OSError:
-        listener.close()
-        raise
-    return listener
 
 
 def _files_allowed(wanted: int) -> int:

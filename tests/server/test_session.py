@@ -1,226 +1,22 @@
-"""One connection, well and badly treated by its peer: frames, time, buffers, pushes, the end."""
+"""Answers and pushes of one session: counted, bounded, together."""
 
 from __future__ import annotations
 
-import asyncio
-import socket
-import ssl
-
 import pytest
 
-from fortress.errors import HandshakeFailed, MessageTooLarge
-from fortress.protocol.accounts import AccountsAnswer
+from fortress.errors import LedgerError
+from fortress.protocol.accounts import AccountsAnswer, Profile, ProfileAnswer
 from fortress.protocol.money import Transfer
-from fortress.protocol.reading import History
-from fortress.protocol.sessions import Whoami
-from fortress.server import session as module
-from fortress.server.session import Session
-from tests.server.world import BANK, Client, World, client_tls, connected, running, until
+from tests.server.world import ask_much, connected, opened, running, slow_client, until
 
 ID = bytes(range(16))
 TRANSFER = Transfer(ID, 1, 2, 100, "EUR")
 
 
-def only_session(world: World) -> Session:
-    [session] = world.server._sessions
-    return session
-
-
-async def test_another_bank_is_not_spoken_to() -> None:
-    """The handshake fails; nothing is answered."""
-    async with running() as world:
-        client = await Client(world, "bank-b").open()
-        with pytest.raises(HandshakeFailed):
-            await client.receive()
-        client.writer.close()
-        await until(lambda: world.statistics.connections == 0)
-
-
-@pytest.mark.parametrize("noise", [b"\x00\x05hello", b"\xff\xff" + b"x" * 70_000, b"GET / HTTP/1.1\r\n\r\n" * 2000])
-async def test_noise_inside_tls_ends_its_connection_alone(noise: bytes) -> None:
-    """Whatever comes instead of a handshake."""
-    async with running() as world, connected(world, "alice") as other:
-        reader, writer = await asyncio.open_connection(
-            "127.0.0.1", world.server.port, ssl=client_tls(), server_hostname="localhost"
-        )
-        writer.write(noise)
-        async with asyncio.timeout(10):
-            try:
-                assert await reader.read() == b""
-            except ConnectionError:
-                pass
-        writer.close()
-        await other.request("whoami", Whoami())
-        await until(lambda: world.statistics.connections == 1)
-
-
-async def test_a_changed_frame_ends_its_connection_alone() -> None:
-    """It is not answered: nothing on this channel can be trusted."""
-    async with running() as world, connected(world, "alice") as other:
-        client = await Client(world, BANK).open()
-        await client.hello()
-        client.core.send_message(b"x")
-        data = bytearray(client.core.data_to_send())
-        data[-1] ^= 1
-        client.writer.write(data)
-        await client.wait_end()
-        assert not client.core.peer_closed
-        client.writer.close()
-        await other.request("whoami", Whoami())
-        assert world.statistics.sessions_ended == {"SealBroken": 1}
-
-
-async def test_a_message_over_the_size_is_told_and_ends_its_connection() -> None:
-    """64 KiB before the login."""
-    async with running() as world:
-        client = await Client(world, BANK).open()
-        await client.hello()
-        client.core._send_size_bytes_max = 2**30
-        client.send_raw(b"x" * 70_000)
-        envelope = await client.receive()
-        assert (envelope.request_id, envelope.code) == (0, MessageTooLarge.code)
-        await client.wait_end()
-        client.writer.close()
-        await until(lambda: world.statistics.sessions_ended == {"MessageTooLarge": 1})
-
-
-async def test_who_stops_in_the_middle_of_the_handshake_is_ended() -> None:
-    """TLS stands, and then nothing comes."""
-    async with running(handshake_s=0.2) as world:
-        reader, writer = await asyncio.open_connection(
-            "127.0.0.1", world.server.port, ssl=client_tls(), server_hostname="localhost"
-        )
-        writer.write(b"\x00\x20half")
-        async with asyncio.timeout(10):
-            assert await reader.read() == b""
-        writer.close()
-        await until(lambda: world.statistics.connections == 0)
-        assert world.statistics.sessions_ended == {"login_deadline": 1}
-
-
-async def test_who_never_signs_in_is_ended_with_the_reason() -> None:
-    """The channel stands, so it can be told."""
-    async with running(handshake_s=0.3) as world:
-        client = await Client(world, BANK).open()
-        await client.hello()
-        envelope = await client.receive()
-        assert (envelope.request_id, envelope.code) == (0, HandshakeFailed.code)
-        await client.wait_end()
-        client.writer.close()
-
-
-async def test_who_signed_in_may_stay() -> None:
-    """The deadline of the login is lifted by it."""
-    async with running(handshake_s=0.3) as world, connected(world, "alice") as client:
-        session = only_session(world)
-        session.on_time(world.server.now() + 100)
-        await client.request("whoami", Whoami())
-
-
-async def test_an_idle_connection_is_ended_in_order() -> None:
-    """With the closing piece, so the client knows nothing was cut; one that waits for an answer is not idle."""
-    async with running(idle_s=0.2) as world, connected(world, "alice") as client:
-        client.send("transfer", TRANSFER)
-        await until(lambda: world.held)
-        only_session(world).on_time(world.server.now() + 100)
-        world.release()
-        await client.receive()
-        await client.wait_end()
-        assert client.core.peer_closed
-        assert world.statistics.sessions_ended == {"idle": 1}
-
-
-async def test_a_client_that_says_goodbye_gets_its_answers_first() -> None:
-    """Then the server closes its side too."""
-    async with running() as world, connected(world, "alice") as client:
-        client.send("transfer", TRANSFER)
-        client.core.close()
-        client.flush()
-        await until(lambda: world.held)
-        world.release()
-        assert (await client.receive()).code == 0
-        await client.wait_end()
-        assert client.core.peer_closed
-        assert world.statistics.sessions_ended == {}
-
-
-async def test_a_client_that_vanishes_is_noticed() -> None:
-    """Its stream was cut; answers that come later go nowhere."""
-    async with running() as world:
-        client = await Client(world, BANK).open()
-        await client.hello()
-        await client.login("alice")
-        client.send("transfer", TRANSFER)
-        await until(lambda: world.held)
-        client.writer.transport.abort()
-        await until(lambda: world.statistics.connections == 0)
-        world.release()
-        assert world.server.sessions_of(1) == ()
-
-
-async def slow_client(world: World) -> Client:
-    client = await Client(world, BANK).open()
-    await client.hello()
-    await client.login("alice")
-    raw = client.writer.get_extra_info("socket")
-    assert raw.fileno() >= 0
-    client.writer.transport.pause_reading()
-    return client
-
-
-def ask_much(client: Client, times: int) -> None:
-    for _ in range(times):
-        client.send("history", History(1))
-
-
-async def test_a_slow_reader_is_not_read_from_and_ended_in_the_end() -> None:
-    """What it asked for stays unread; after half a minute it is cut off."""
-    async with running(send_buffer_bytes_max=10**9) as world, connected(world, "bob") as other:
-        client = await slow_client(world)
-        [session] = world.server.sessions_of(1)
-        for _ in range(40):
-            ask_much(client, 1)
-            await asyncio.sleep(0)
-        await until(lambda: session._blocked_s, "the buffer is over its mark")
-        session.on_time(session._blocked_s + module.SLOW_READER_S - 1)
-        assert world.statistics.sessions_ended == {}
-        session.on_time(session._blocked_s + module.SLOW_READER_S + 1)
-        await until(lambda: world.statistics.connections == 1)
-        assert world.statistics.sessions_ended == {"slow_reader": 1}
-        await other.request("whoami", Whoami())
-        client.writer.transport.abort()
-
-
-async def test_a_slow_reader_that_reads_on_is_served_on() -> None:
-    """Reading from it is taken up again where it stopped."""
-    async with running(send_buffer_bytes_max=10**9) as world:
-        client = await slow_client(world)
-        [session] = world.server.sessions_of(1)
-        ask_much(client, 30)
-        await until(lambda: session._blocked_s)
-        ask_much(client, 1)
-        client.writer.transport.resume_reading()
-        for _ in range(31):
-            assert (await client.receive()).code == 0
-        await until(lambda: not session._blocked_s)
-        await client.request("whoami", Whoami())
-        await client.close()
-
-
-async def test_a_send_buffer_over_its_limit_ends_the_connection() -> None:
-    """Memory is worth more than one reader."""
-    async with running(send_buffer_bytes_max=2_000_000) as world:
-        client = await slow_client(world)
-        ask_much(client, 40)
-        await until(lambda: world.statistics.sessions_ended == {"send_buffer_full": 1})
-        await until(lambda: world.statistics.connections == 0)
-        client.writer.transport.abort()
-
-
 async def test_pushes_reach_the_peer_beside_its_answers() -> None:
     """Under request id 0 and their topic."""
     async with running() as world, connected(world, "alice") as client:
-        assert only_session(world).push("entry", AccountsAnswer([]))
+        assert world.server.sessions_of(1)[0].push("entry", AccountsAnswer([]))
         envelope = await client.receive()
         assert (envelope.request_id, envelope.code) == (0, "entry")
 
@@ -240,54 +36,21 @@ async def test_pushes_stop_when_the_peer_is_too_far_behind() -> None:
 
 
 async def test_an_answer_larger_than_a_message_becomes_an_error() -> None:
-    """The peer could not take it."""
+    """The peer could not take it; the session lives on."""
     async with running() as world, connected(world, "alice") as client:
         client.send("transfer", TRANSFER)
         await until(lambda: world.held)
         [(session, request_id)] = world.held
-        session.answer(request_id, AccountsAnswer([], 0))
-        assert (await client.receive()).code == 0
+        session.answer(request_id, ProfileAnswer("x" * 3_000_000, Profile()))
+        with pytest.raises(LedgerError, match="larger than a message"):
+            opened("transfer", await client.receive())
+        assert session.is_open
+
+
+async def test_what_cannot_be_sent_ends_the_connection() -> None:
+    """A handler that queues more than a message may have: the peer is cut off rather than kept waiting."""
+    async with running() as world, connected(world, "alice") as client:
+        [session] = world.server.sessions_of(1)
         session.queue(b"x" * (3 * 2**20))
         await client.wait_end()
         assert world.statistics.sessions_ended == {"unsendable": 1}
-
-
-async def test_an_ended_session_that_lingers_is_killed() -> None:
-    """A peer that does not answer the goodbye cannot keep the connection."""
-    async with running() as world:
-        client = await slow_client(world)
-        [session] = world.server.sessions_of(1)
-        session.finish()
-        session.on_time(world.server.now() + module.LINGER_S + 1)
-        await until(lambda: world.statistics.connections == 0)
-        client.writer.transport.abort()
-
-
-async def test_ending_twice_says_one_goodbye() -> None:
-    """The second has no effect."""
-    async with running() as world, connected(world, "alice") as client:
-        session = only_session(world)
-        session.end(HandshakeFailed("x"), "test")
-        session.end(HandshakeFailed("x"), "test")
-        session.finish()
-        await client.wait_end()
-        assert world.statistics.sessions_ended == {"test": 1}
-
-
-async def test_plain_text_over_tcp_is_no_session() -> None:
-    """Who speaks no TLS is answered with TLS's own alert at most."""
-    async with running() as world:
-        with socket.create_connection(("127.0.0.1", world.server.port)) as raw:
-            raw.sendall(b"hello\n" * 100)
-            await until(lambda: world.statistics.connections_refused == {"tls": 1})
-        assert world.statistics.connections == 0
-
-
-async def test_only_tls_1_3_is_spoken() -> None:
-    """An older client is refused in the handshake."""
-    async with running() as world:
-        context = client_tls()
-        context.maximum_version = ssl.TLSVersion.TLSv1_2
-        with pytest.raises((ssl.SSLError, ConnectionError)):
-            await Client(world, BANK).open(tls=context)
-        await until(lambda: world.statistics.connections_refused == {"tls": 1})

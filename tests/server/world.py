@@ -35,6 +35,7 @@ from fortress.protocol.messages import (
     encode_request,
 )
 from fortress.protocol.money import TransferAnswer
+from fortress.protocol.reading import History
 from fortress.protocol.sessions import Hello, HelloAnswer, KeyMaterial, LoginBegin, LoginFinish, Register, SignedIn
 from fortress.server.folder import Folder, create, open_folder
 from fortress.server.handlers import Dispatcher, Handler, hot, plain
@@ -368,3 +369,18 @@ async def until(condition: Callable[[], object], what: str = "") -> None:
     while not condition():
         assert time.monotonic() < end, f"did not happen: {what}"
         await asyncio.sleep(0.005)
+
+
+async def slow_client(world: World) -> Client:
+    """A client of alice's that has stopped reading."""
+    client = await Client(world, BANK).open()
+    await client.hello()
+    await client.login("alice")
+    client.writer.transport.pause_reading()
+    return client
+
+
+def ask_much(client: Client, times: int) -> None:
+    """Ask for half a megabyte, several times."""
+    for _ in range(times):
+        client.send("history", History(1))
