@@ -103,7 +103,8 @@ def entries_table(rows: Sequence[HistoryRow], currency: str) -> Table:
             row.kind.replace("_", " "),
             str(row.counterparty or ""),
             row.reference,
-            money_text(row.amount_minor, currency),
+            # an account's opening moves nothing
+            money_text(row.amount_minor, currency) if row.amount_minor else "",
             money_text(row.balance_minor, currency) if row.balance_minor is not None else "",
             format_id(row.id),
         )

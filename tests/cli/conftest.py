@@ -225,7 +225,7 @@ class FakeBank:
     async def accounts(self) -> list[AccountView]:
         return [account_view(), account_view(OTHER, currency="JPY", limit_day_minor=None, state="debit_frozen")]
 
-    async def open_account(self, currency: str, *, username: str, kind: str) -> AccountView:
+    async def open_account(self, currency: str, *, username: str, kind: str = "customer") -> AccountView:
         self.note("open_account", currency, username, kind)
         return account_view(currency=currency)
 

@@ -1,0 +1,231 @@
+"""``demo``, from its first line to its last: a real bank, and every command of a newcomer's first hour against it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fortress.cli import demo
+from fortress.cli.main import run
+
+Tell = Callable[..., Any]
+START_S = 40
+
+
+@pytest.fixture(scope="module")
+def told() -> Iterator[dict[str, Any]]:
+    """What a demo tells when it runs; it ends with the module."""
+    arguments = [sys.executable, "-m", "fortress", "demo", "--json", "--seconds", "300"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        line = process.stdout.readline()
+        if not line:
+            pytest.fail(process.stderr.read())
+        document = json.loads(line)
+        yield document
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=START_S)
+    last = json.loads(out)
+    assert (process.returncode, last["errors"], last["books_balance"]) == (0, 0, True), err
+    assert not Path(document["context_home"]).parent.exists()
+
+
+@pytest.fixture
+def person(
+    told: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Any]:
+    """Run a command as one of the sample people; give exit code, output and talk."""
+    monkeypatch.setenv("FORTRESS_CONTEXT_HOME", told["context_home"])
+
+    def call(who: str, *arguments: str) -> tuple[int, Any, str]:
+        capsys.readouterr()
+        code = run(["--context", who, "--json", *arguments])
+        out, err = capsys.readouterr()
+        return code, json.loads(out) if out else None, err
+
+    return call
+
+
+def available(person: Tell, who: str) -> int:
+    return int(person(who, "balance")[1][0]["available"]["minor"])
+
+
+def test_it_tells_three_things_to_try(told: dict[str, Any]) -> None:
+    """Addresses, people with their passwords, and commands to copy."""
+    assert len(told["try"]) == 3 and len(told["people"]) == 6
+    assert told["address"].startswith("127.0.0.1:") and told["status"].endswith("/status")
+
+
+def test_the_first_thing_to_try_works(told: dict[str, Any]) -> None:
+    """Word for word, in another process."""
+    environment = {**os.environ, "FORTRESS_CONTEXT_HOME": told["context_home"]}
+    done = subprocess.run(told["try"][0], shell=True, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "Sent 12.50 EUR to Bob Example." in done.stdout
+
+
+def test_a_payment_happens_once_however_often_it_is_repeated(person: Tell) -> None:
+    """The same id gives the same answer; the money moved once."""
+    before = available(person, "alice")
+    _, first, _ = person("alice", "pay", "bob", "10 EUR")
+    code, again, _ = person("alice", "pay", "bob", "10 EUR", "--id", first["id"])
+    assert code == 0 and again["replayed"] and again["position"] == first["position"]
+    assert available(person, "alice") == before - 1000
+    code, _, err = person("alice", "pay", "bob", "11 EUR", "--id", first["id"])
+    assert code == 1 and json.loads(err)["error"]["name"] == "id_reused"
+
+
+def test_a_refusal_says_what_is_available(person: Tell) -> None:
+    """Exit code 1, and the session lives on."""
+    code, _, err = person("carol", "pay", "alice", "5000 EUR")
+    error = json.loads(err.splitlines()[-1])["error"]
+    assert (code, error["code"], error["facts"]["currency"]) == (1, "FT-1016", "EUR")
+    assert person("carol", "whoami")[0] == 0
+
+
+def test_what_one_may_not_do_is_refused(person: Tell) -> None:
+    """A customer is no teller; exit code 3."""
+    assert person("alice", "deposit", "alice", "100 EUR")[0] == 3
+    assert person("alice", "user", "list")[0] == 3
+
+
+def test_a_teller_takes_and_gives_cash(person: Tell) -> None:
+    """To a person's account."""
+    before = available(person, "carol")
+    assert person("tom", "deposit", "carol", "30 EUR")[0] == 0
+    assert person("tom", "withdraw", "carol", "5 EUR")[0] == 0
+    assert available(person, "carol") == before + 2500
+
+
+def test_a_hold_is_placed_posted_in_part_and_gone(person: Tell) -> None:
+    """What is reserved cannot be spent; the rest comes back."""
+    before = available(person, "alice")
+    _, held, _ = person("alice", "hold", "place", "bob", "50 EUR", "--for", "1h")
+    assert available(person, "alice") == before - 5000
+    assert held["id"] in [row["id"] for row in person("alice", "hold", "list")[1]]
+    code, _, err = person("bob", "hold", "post", held["id"], "20 EUR")
+    if code:  # whoever may post it, the payer may void it
+        assert person("alice", "hold", "void", held["id"])[0] == 0, err
+        assert available(person, "alice") == before
+    else:
+        assert available(person, "alice") == before - 2000
+
+
+def test_history_and_statement_say_the_same(person: Tell) -> None:
+    """The statement closes with the balance."""
+    person("alice", "pay", "bob", "1 EUR", "--reference", "for the test")
+    _, history, _ = person("alice", "history", "--text", "for the test")
+    assert history["entries"][0]["amount"]["minor"] == "-100"
+    _, statement, _ = person("alice", "statement")
+    _, accounts, _ = person("alice", "balance")
+    assert statement["closing"] == accounts[0]["balance"]
+    assert statement["head"]["bank"] == "a"
+
+
+def test_limits_need_a_second_administrator(person: Tell) -> None:
+    """One asks, another approves, and then the limit holds."""
+    account = person("bob", "balance")[1][0]["account"]
+    _, asked, _ = person("ada", "account", "limits", account, "--payment", "2 EUR")
+    assert not asked["done"]
+    assert asked["approval"] in [row["approval"] for row in person("ada", "approve")[1]]
+    code, _, err = person("ada", "approve", asked["approval"])
+    assert code == 1 and "approval_needs_another_person" in err
+    assert person("grace", "approve", asked["approval"])[0] == 0
+    code, _, err = person("bob", "pay", "alice", "3 EUR")
+    assert code == 1 and "exceeds_limit_per_payment" in err
+    rows = person("ada", "audit", "trail")[1]
+    assert any(row["actor"] == "grace" for row in rows)
+
+
+def test_a_customer_who_is_locked_out_cannot_go_on(person: Tell) -> None:
+    """Until an administrator lets them."""
+    assert person("ada", "user", "lock", "carol", "--yes")[0] == 0
+    assert person("carol", "balance")[0] == 3
+    assert person("ada", "user", "unlock", "carol")[0] == 0
+
+
+def test_a_person_is_invited_registers_and_leaves(
+    person: Tell, told: dict[str, Any], tmp_path: Path, secret_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a context home of their own; changing the password and signing out included."""
+    _, invitation, _ = person("ada", "user", "invite")
+    code_file, new_file = tmp_path / "code", tmp_path / "new"
+    code_file.write_text(invitation["code"] + "\n")
+    new_file.write_text("nine loud mountains\n")
+    monkeypatch.setenv("FORTRESS_CONTEXT_HOME", str(tmp_path / "home"))
+    password = ("--password-file", str(secret_file))
+    place = ("--address", told["address"], "--ca", told["ca"], "--code-file", str(code_file))
+    assert person("", "user", "register", "dora", *place, *password)[0] == 0
+    assert person("", "account", "open", "EUR")[0] == 0
+    assert person("", "profile", "set", "--phone", "+49 30 1")[0] == 0
+    assert person("", "profile", "show")[1]["phone"] == "+49 30 1"
+    assert person("", "passwd", *password, "--new-password-file", str(new_file))[0] == 0
+    assert person("", "logout")[0] == 0
+    assert person("", "balance")[0] == 3
+    code, _, err = person("", "login", *password)
+    assert code == 3 and "LoginFailed" in err
+    assert person("", "login", "--password-file", str(new_file))[0] == 0
+
+
+def test_the_books_add_up(person: Tell) -> None:
+    """At any time, under load."""
+    code, rows, _ = person("ada", "audit", "balance")
+    assert code == 0 and [row["sum"]["minor"] for row in rows] == ["0"]
+
+
+def test_customers_are_simulated_and_measured(person: Tell) -> None:
+    """Every step as the scenario says; no money lost under load."""
+    code, result, _ = person("ada", "simulate", "--clients", "3")
+    assert code == 0 and result["passed"]
+    assert [row["count"] for row in result["steps"]] == [3, 3, 3, 3, 3]
+    code, figures, _ = person("alice", "bench", "--seconds", "0.5", "--clients", "2", "--threshold", "rate=1000000")
+    assert code == 10 and figures["money_is_whole"] and figures["done"] > 0 and figures["errors"] == {}
+
+
+def test_status_counts_what_was_done(person: Tell, told: dict[str, Any]) -> None:
+    """The same numbers at the site and at the bank."""
+    url = told["status"].removesuffix("/status")
+    code, site, _ = person("alice", "status", "--url", url)
+    assert code == 0 and site["role"] == "primary" and site["tasks_processed"] > 0
+
+
+def test_no_secret_is_in_any_argument(told: dict[str, Any]) -> None:
+    """What everybody on the machine can read of the processes."""
+    passwords = [person["password"] for person in told["people"]]
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().decode("utf-8", "replace")
+        except OSError:
+            continue
+        assert not [password for password in passwords if password in line]
+
+
+def test_passwords_are_good_and_new() -> None:
+    """Four words, never the same."""
+    from fortress.protocol.schnorr import check_password
+
+    made = {demo.make_password() for _ in range(50)}
+    assert len(made) == 50
+    for password in made:
+        check_password(password)
+
+
+def test_the_program_is_named_as_it_can_be_called(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """By its name where it is found, else by its path, else as a module."""
+    program = tmp_path / "fortress"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "argv", [str(program)])
+    assert demo.program_name() == str(program)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert demo.program_name() == "fortress"
+    monkeypatch.setattr(sys, "argv", ["/x/__main__.py"])
+    assert demo.program_name().endswith(" -m fortress")
