@@ -104,7 +104,10 @@ class Subscription:
         """Subscribe on the present connection, from where the reader stands; all that was pushed has been taken."""
         self._is_behind = False
         after = self.position or 0
-        request = Subscribe(self._accounts, after if self._given is None else max(after - 1, 0))
+        if self._given is not None:
+            # the other half of the last transfer may be missing; 0 would mean from now on
+            after = after - 1 or after
+        request = Subscribe(self._accounts, after)
 
         async def flow(link: Link, timeout_s: float) -> None:
             if link.on_push is not None and link is not self._link:

@@ -146,6 +146,7 @@ async def test_a_repeat_that_finds_the_state_set_is_content(alice: Me, node: Fak
     assert caught.value.status is Status.account_state_conflict
 
 
+@pytest.mark.asyncio(loop_factories=["uvloop"])  # deriving keys is slow and the same on both loops
 async def test_what_must_not_be_repeated_is_not(client: Client, node: FakeNode, books: Books) -> None:
     """A registration whose answer is lost is unknown at once; told busy it is tried again."""
     node.faults["register"] = ["busy", "cut_after"]

@@ -57,6 +57,7 @@ async def test_a_wrong_address_is_told_before_connecting(credentials: Credential
         connect(address, ca=credentials.ca)
 
 
+@pytest.mark.asyncio(loop_factories=["uvloop"])  # deriving keys is slow and the same on both loops
 async def test_a_password_signs_in_and_a_wrong_one_does_not(client: Client, node: FakeNode) -> None:
     """Registered with a password, one signs in with it; unknown users and wrong passwords look the same."""
     me = await client.register("invitation", "carol", PASSWORD, "Carol")

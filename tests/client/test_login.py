@@ -28,6 +28,7 @@ async def test_a_seed_signs_in() -> None:
     assert not await is_proven(Login("a", "alice", seed=b"t" * 32), public)
 
 
+@pytest.mark.asyncio(loop_factories=["uvloop"])  # deriving keys is slow and the same on both loops
 async def test_a_password_signs_in_and_is_derived_once_for_each_salt(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another connection with the same salt costs nothing; a salt that changed meanwhile is derived anew."""
     derived: list[bytes] = []

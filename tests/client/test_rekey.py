@@ -11,6 +11,7 @@ from tests.client.fake_bank import FakeNode
 OLD, NEW = "the old phrase of words", "the new phrase of words"
 
 
+@pytest.mark.asyncio(loop_factories=["uvloop"])  # deriving keys is slow and the same on both loops
 async def test_the_new_password_takes_the_place_of_the_old(client: Client, node: FakeNode) -> None:
     """The old one is proven first; afterwards only the new one signs in."""
     me = await client.register("invitation", "carol", OLD)
@@ -30,6 +31,7 @@ async def test_a_weak_new_password_is_refused_here(client: Client, node: FakeNod
     assert "change_key_begin" not in node.asked
 
 
+@pytest.mark.asyncio(loop_factories=["uvloop"])  # deriving keys is slow and the same on both loops
 async def test_a_change_without_answer_is_unknown(client: Client, node: FakeNode) -> None:
     """It is not repeated: the old password may be gone."""
     me = await client.register("invitation", "carol", OLD)

@@ -83,7 +83,9 @@ async def test_the_primary_that_is_named_is_next(node: FakeNode, other: FakeNode
 
 
 @pytest.mark.parametrize("primary", ["", "not an address", 5, None])
-async def test_nonsense_about_the_primary_is_ignored(node: FakeNode, other: FakeNode, primary: str | int | None) -> None:
+async def test_nonsense_about_the_primary_is_ignored(
+    node: FakeNode, other: FakeNode, primary: str | int | None
+) -> None:
     """Then the next node in turn is tried."""
     route = route_to(node.credentials, node.port, other.port)
     route.leave(await route.link(), NotPrimary(facts={"primary": primary}))

@@ -1,0 +1,122 @@
+"""Tests of being told: no entry twice, none left out, whatever happens to the connection."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import pytest
+
+from fortress.client import subscription
+from fortress.client.me import Me
+from fortress.client.subscription import Subscription
+from fortress.errors import LocalProtocolError, MessageInvalid
+from fortress.protocol.reading import EntryPush
+from tests.client.fake_bank import Books, FakeNode
+
+
+async def take(subscription: Subscription, count: int) -> list[int]:
+    async with asyncio.timeout(10):
+        return [(await anext(subscription)).row.position for _ in range(count)]
+
+
+async def test_entries_are_told_as_they_come(alice: Me) -> None:
+    """From now on, each once, in order; afterwards it is quiet."""
+    await alice.transfer(100, 101, "1 EUR")
+    async with alice.subscribe() as told:
+        for _ in range(3):
+            await alice.transfer(100, 101, "1 EUR")
+        assert await take(told, 3) == [2, 3, 4]
+        assert told.position == 4
+    await alice.transfer(100, 101, "1 EUR")
+
+
+async def test_an_earlier_position_goes_on_from_there(alice: Me) -> None:
+    """A program that was away hears what it missed."""
+    for _ in range(4):
+        await alice.transfer(100, 101, "1 EUR")
+    told = alice.subscribe(from_position=2)
+    assert await take(told, 2) == [3, 4]
+    await told.aclose()
+
+
+async def test_nothing_is_lost_over_a_reconnect(alice: Me, node: FakeNode) -> None:
+    """What came while the connection was gone is told afterwards, and nothing twice."""
+    told = alice.subscribe()
+    waiting = asyncio.create_task(take(told, 1))
+    async with asyncio.timeout(10):
+        while "subscribe" not in node.asked:
+            await asyncio.sleep(0.01)
+    await alice.transfer(100, 101, "1 EUR")
+    assert await waiting == [1]
+    node.cut()
+    for _ in range(3):
+        await alice.transfer(100, 101, "1 EUR")
+    assert await take(told, 3) == [2, 3, 4]
+    await told.aclose()
+
+
+async def test_a_cut_wakes_who_waits(alice: Me, node: FakeNode, books: Books) -> None:
+    """The subscription is made again without anybody asking for anything."""
+    async with alice.subscribe() as told:
+        waiting = asyncio.create_task(take(told, 1))
+        await asyncio.sleep(0)
+        node.cut()
+        async with asyncio.timeout(10):
+            while node.asked.count("subscribe") < 2:
+                await asyncio.sleep(0.01)
+        books.move(bytes(16), 100, 101, 5, None)
+        assert await waiting == [1]
+
+
+async def test_a_slow_reader_fills_no_memory(alice: Me) -> None:
+    """What does not fit is dropped and asked for again: the journal is the real queue."""
+    told = Subscription(alice._calls, (), None, queue_max=3)
+    async with told:
+        for _ in range(10):
+            await alice.transfer(100, 101, "1 EUR")
+        assert len(told._queue) == 3
+        assert await take(told, 5) == [1, 2, 3, 4, 5]
+
+
+async def test_two_entries_of_one_transfer_are_both_told(alice: Me, node: FakeNode) -> None:
+    """A transfer between two of one's own accounts is two entries at one position, also over a reconnect."""
+    told = alice.subscribe()
+    async with told:
+        payment = await alice.transfer(100, 101, "1 EUR")
+        first = await anext(told)
+        told._take("entry", msgspec.Raw(msgspec.msgpack.encode(EntryPush(101, first.row))))
+        assert (await anext(told)).account == 101
+        told._take("entry", msgspec.Raw(msgspec.msgpack.encode(first)))
+        await alice.transfer(100, 101, "1 EUR")
+        assert await take(told, 1) == [payment.position + 1]
+
+
+async def test_a_quiet_subscription_is_asked_for_again(
+    alice: Me, node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bank that stopped pushing is found out by asking."""
+    monkeypatch.setattr(subscription, "ASK_AGAIN_S", 0.02)
+    async with alice.subscribe() as told:
+        waiting = asyncio.create_task(take(told, 1))
+        async with asyncio.timeout(10):
+            while node.asked.count("subscribe") < 3:
+                await asyncio.sleep(0.01)
+        await alice.transfer(100, 101, "1 EUR")
+        assert await waiting == [1]
+
+
+async def test_a_push_that_cannot_be_read_is_told(alice: Me) -> None:
+    """Other topics are left out; a broken entry is an error, since one entry is missing from then on."""
+    async with alice.subscribe() as told:
+        told._take("weather", msgspec.Raw(b"\xc0"))
+        told._take("entry", msgspec.Raw(b"\xc0"))
+        with pytest.raises(MessageInvalid):
+            await anext(told)
+
+
+async def test_one_subscription_at_a_time(alice: Me) -> None:
+    """A second one would take the first one's pushes."""
+    async with alice.subscribe():
+        with pytest.raises(LocalProtocolError, match="already"):
+            await anext(alice.subscribe())
