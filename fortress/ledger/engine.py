@@ -44,6 +44,7 @@ class Engine:
         self.epoch = self.last.epoch if self.last else EPOCH_FIRST
         self.last_us = self.last.time_us if self.last else 0
         self.id_skew_us = ID_SKEW_S * 1_000_000
+        self._next_bound_us = 0
         self.delta = Delta()
         self.pending: list[bytes] = []
         self.pending_bytes = 0
@@ -167,10 +168,12 @@ class Engine:
     # --- Judging ---------------------------------------------------------------------------------------------------
     def clock(self, now_us: int) -> int:
         """Make the time of a judgement: the clock, but never before what was written; moves the bound for ids."""
-        if now_us < self.last_us:
-            now_us = self.last_us
+        if now_us <= self.last_us:
+            return self.last_us
         self.last_us = now_us
-        self.state.id_ahead = ((now_us + self.id_skew_us) // 1000).to_bytes(6, "big") + bytes(10)
+        if now_us >= self._next_bound_us:  # ids carry milliseconds: once in one is often enough
+            self._next_bound_us = now_us + 1_000
+            self.state.id_ahead = ((now_us + self.id_skew_us) // 1000).to_bytes(6, "big") + bytes(10)
         return now_us
 
     def judge(self, command: Command, now_us: int) -> Verdict:
