@@ -55,7 +55,8 @@ def verify_receipt(receipt: ReceiptAnswer, *, bank: str = "", keys: Collection[b
     head = receipt.head
     verify_head(head, bank=bank, keys=keys)
     leaf = proofs.leaf_hash(receipt.entry)
-    if not proofs.verify_inclusion(leaf, receipt.position, head.tree_size, receipt.path, head.root):
+    # positions count entries and begin with 1; RFC 9162 numbers leaves from 0
+    if not proofs.verify_inclusion(leaf, receipt.position - 1, head.tree_size, receipt.path, head.root):
         raise IntegrityFailed(f"the path does not lead from entry {receipt.position} to the root of the head")
     if id and id not in entry_fields(receipt):
         raise IntegrityFailed("the receipt is for another id than the one asked for")

@@ -114,10 +114,10 @@ class Books:
     on_entry: list[Callable[[HistoryRow], None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        # position 0 is the opening of the ledger, which concerns no account
+        # position 1 is the opening of the ledger, which concerns no account
         self.entries.append(b"opened")
         self.tree.append([merkle.leaf_hash(b"opened")])
-        self.rows.append(HistoryRow(0, 0, bytes(16), "opened", 0, None, 0, ""))
+        self.rows.append(HistoryRow(1, 0, bytes(16), "opened", 0, None, 0, ""))
 
     def add_user(self, username: str, seed: bytes, balance: int = 0) -> User:
         public = schnorr.public_key(schnorr.secret_from_seed(seed))
@@ -136,7 +136,7 @@ class Books:
             known, position = self.done[id]
             if known != order:
                 raise Refused(Status.id_reused)
-            return TransferAnswer(position, self.rows[position].time_us, self.balances[debit], True)
+            return TransferAnswer(position, self.rows[position - 1].time_us, self.balances[debit], True)
         if debit not in self.balances:
             raise Refused(Status.debit_account_unknown)
         if credit not in self.balances:
@@ -145,7 +145,7 @@ class Books:
             raise Refused(Status.exceeds_available, {"available_minor": self.balances[debit]})
         self.balances[debit] -= amount
         self.balances[credit] += amount
-        position = self.tree.size
+        position = self.tree.size + 1
         self.done[id] = order, position
         at = now_us()
         sums = (self.balances[debit], self.balances[credit])
@@ -168,7 +168,7 @@ class Books:
         limits = (0, None, None, None, None, None)
         state = self.states.get(number, "open")
         return AccountView(
-            number, "x", "customer", CURRENCY, state, *sums, *limits, False, 0, 1, max(self.tree.size - 1, 0)
+            number, "x", "customer", CURRENCY, state, *sums, *limits, False, 0, 1, self.tree.size
         )
 
 
@@ -461,8 +461,8 @@ class FakeSession(asyncio.Protocol):
         if fields.id not in self.books.done:
             raise Refused(Status.original_unknown)
         position = self.books.done[fields.id][1]
-        path = self.books.tree.inclusion_proof(position, lambda level, index: b"")
-        return ReceiptAnswer(position, self.books.entries[position], path, self.books.head(self.node.bank))
+        path = self.books.tree.inclusion_proof(position - 1, lambda level, index: b"")
+        return ReceiptAnswer(position, self.books.entries[position - 1], path, self.books.head(self.node.bank))
 
     def handle_consistency(self, fields: Any) -> ConsistencyAnswer:
         path = self.books.tree.consistency_proof(fields.old_size, lambda level, index: b"")
@@ -472,9 +472,9 @@ class FakeSession(asyncio.Protocol):
         if self.push not in self.books.on_entry:
             self.books.on_entry.append(self.push)
         if fields.from_position:
-            for row in self.books.rows[fields.from_position + 1 :]:
+            for row in self.books.rows[fields.from_position :]:
                 self.push(row)
-        return Done(self.books.tree.size - 1)
+        return Done(self.books.tree.size)
 
     def handle_unsubscribe(self, fields: Any) -> Done:
         self.books.on_entry.remove(self.push)

@@ -47,11 +47,11 @@ async def test_history_goes_through_all_pages(alice: Me, node: FakeNode) -> None
     for _ in range(7):
         await alice.transfer(100, 101, "1 EUR")
     rows = [row async for row in alice.history(page_size=3)]
-    assert [row.position for row in rows] == [7, 6, 5, 4, 3, 2, 1]
+    assert [row.position for row in rows] == [8, 7, 6, 5, 4, 3, 2]
     assert node.asked.count("history") == 3
     page = await alice.history_page(limit=2)
-    assert [row.position for row in page.rows] == [7, 6]
-    assert [row.position for row in (await alice.history_page(cursor=page.cursor)).rows] == [5, 4, 3, 2, 1]
+    assert [row.position for row in page.rows] == [8, 7]
+    assert [row.position for row in (await alice.history_page(cursor=page.cursor)).rows] == [6, 5, 4, 3, 2]
 
 
 async def test_a_filter_reaches_the_bank(alice: Me, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +80,7 @@ async def test_a_receipt_is_checked_on_arrival(alice: Me, books: Books) -> None:
     await alice.transfer(100, 101, "2 EUR")
     receipt = await alice.receipt(payment.id)
     assert receipt.position == payment.position
-    books.entries[payment.position] = b"\x91\x01"
+    books.entries[payment.position - 1] = b"\x91\x01"
     with pytest.raises(IntegrityFailed):
         await alice.receipt(payment.id)
     with pytest.raises(Refused):

@@ -42,7 +42,7 @@ def books() -> Books:
 @pytest.fixture
 def receipt(books: Books) -> ReceiptAnswer:
     """The receipt for the third of them."""
-    return ReceiptAnswer(3, books.entries[3], books.tree.inclusion_proof(3, no_tile), books.head(BANK))
+    return ReceiptAnswer(4, books.entries[3], books.tree.inclusion_proof(3, no_tile), books.head(BANK))
 
 
 def test_a_receipt_proves_its_entry(receipt: ReceiptAnswer) -> None:
@@ -57,7 +57,7 @@ def test_a_receipt_for_something_else_is_refused(receipt: ReceiptAnswer, books: 
     other = Books().head(BANK)
     for bad in (
         change(receipt, entry=books.entries[4]),
-        change(receipt, position=2),
+        change(receipt, position=3),
         change(receipt, path=receipt.path[:-1]),
         change(receipt, head=change(receipt.head, root=bytes(32))),
         change(receipt, head=change(receipt.head, signature=bytes(64))),

@@ -26,8 +26,8 @@ async def test_entries_are_told_as_they_come(alice: Me) -> None:
     async with alice.subscribe() as told:
         for _ in range(3):
             await alice.transfer(100, 101, "1 EUR")
-        assert await take(told, 3) == [2, 3, 4]
-        assert told.position == 4
+        assert await take(told, 3) == [3, 4, 5]
+        assert told.position == 5
     await alice.transfer(100, 101, "1 EUR")
 
 
@@ -35,8 +35,8 @@ async def test_an_earlier_position_goes_on_from_there(alice: Me) -> None:
     """A program that was away hears what it missed."""
     for _ in range(4):
         await alice.transfer(100, 101, "1 EUR")
-    told = alice.subscribe(from_position=2)
-    assert await take(told, 2) == [3, 4]
+    told = alice.subscribe(from_position=3)
+    assert await take(told, 2) == [4, 5]
     await told.aclose()
 
 
@@ -48,11 +48,11 @@ async def test_nothing_is_lost_over_a_reconnect(alice: Me, node: FakeNode) -> No
         while "subscribe" not in node.asked:
             await asyncio.sleep(0.01)
     await alice.transfer(100, 101, "1 EUR")
-    assert await waiting == [1]
+    assert await waiting == [2]
     node.cut()
     for _ in range(3):
         await alice.transfer(100, 101, "1 EUR")
-    assert await take(told, 3) == [2, 3, 4]
+    assert await take(told, 3) == [3, 4, 5]
     await told.aclose()
 
 
@@ -66,7 +66,7 @@ async def test_a_cut_wakes_who_waits(alice: Me, node: FakeNode, books: Books) ->
             while node.asked.count("subscribe") < 2:
                 await asyncio.sleep(0.01)
         books.move(bytes(16), 100, 101, 5, None)
-        assert await waiting == [1]
+        assert await waiting == [2]
 
 
 async def test_a_slow_reader_fills_no_memory(alice: Me) -> None:
@@ -76,7 +76,7 @@ async def test_a_slow_reader_fills_no_memory(alice: Me) -> None:
         for _ in range(10):
             await alice.transfer(100, 101, "1 EUR")
         assert len(told._queue) == 3
-        assert await take(told, 5) == [1, 2, 3, 4, 5]
+        assert await take(told, 5) == [2, 3, 4, 5, 6]
 
 
 async def test_two_entries_of_one_transfer_are_both_told(alice: Me, node: FakeNode) -> None:
@@ -103,7 +103,7 @@ async def test_a_quiet_subscription_is_asked_for_again(
             while node.asked.count("subscribe") < 3:
                 await asyncio.sleep(0.01)
         await alice.transfer(100, 101, "1 EUR")
-        assert await waiting == [1]
+        assert await waiting == [2]
 
 
 async def test_a_push_that_cannot_be_read_is_told(alice: Me) -> None:
