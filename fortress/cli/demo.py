@@ -237,17 +237,22 @@ class Demo:
                 for opening in person.openings_minor:
                     await open_with(me, person.username, Money(opening, CURRENCY))
             await settle(me, shoppers, Money(SHOPPERS_OPENING_MINOR, CURRENCY))
-        for person in reversed(self._people):  # the first one's context ends up as the current one
-            await self._keep_context(person)
+            self._keep_context(ada, me)
+            self._keep_context(grace, second)
+        await asyncio.gather(*(self._sign_in(person) for person in self._people if person.role != "administrator"))
+        self._contexts.use(self._people[0].username)
         return shoppers
 
-    async def _keep_context(self, person: Person) -> None:
+    async def _sign_in(self, person: Person) -> None:
+        async with self._session(person) as me:
+            self._keep_context(person, me)
+
+    def _keep_context(self, person: Person, me: Me) -> None:
         from fortress.cli.desk import keep_session
 
-        async with self._session(person) as me:
-            pem = self._ca.read_text("ascii")
-            context = self._contexts.make(person.username, address=self.address, username=person.username, ca_pem=pem)
-            keep_session(self._contexts, context, me)
+        pem = self._ca.read_text("ascii")
+        context = self._contexts.make(person.username, address=self.address, username=person.username, ca_pem=pem)
+        keep_session(self._contexts, context, me)
 
     # --- what is told -------------------------------------------------------------------------------------------
 

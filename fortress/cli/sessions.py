@@ -177,7 +177,7 @@ def whoami_command() -> None:
             ("Bank", f"{context.bank} at {context.address}"),
             ("Context", context.name),
         ]
-        show(call, document, Fields(pairs=pairs))
+        show(call, document, Fields(pairs=[pair for pair in pairs if pair[1]]))
 
     visit(call, ask)
 
@@ -198,6 +198,7 @@ def passwd_command(password_file: Path | None, new_password_file: Path | None) -
 
     async def change(me: Me) -> None:
         await me.change_password(old, new)
+        await me.renew()  # the bank refuses all tokens from before the change
 
     visit(call, change)
     show(call, {"changed": True}, "The password is changed.")

@@ -240,11 +240,11 @@ class FakeBank:
         self.note("pay", payee, str(amount), reference, from_account)
         return self._payment(id)
 
-    async def deposit(self, account: int, amount: Money, *, reference: str, id: bytes) -> Payment:
+    async def deposit(self, account: int, amount: Money, *, reference: str, id: bytes = ID) -> Payment:
         self.note("deposit", account, str(amount), reference)
         return self._payment(id)
 
-    async def withdraw(self, account: int, amount: Money, *, reference: str, id: bytes) -> Payment:
+    async def withdraw(self, account: int, amount: Money, *, reference: str, id: bytes = ID) -> Payment:
         self.note("withdraw", account, str(amount), reference)
         return self._payment(id)
 

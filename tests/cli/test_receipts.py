@@ -26,7 +26,7 @@ def receipt() -> ReceiptAnswer:
     entry = msgspec.msgpack.encode([257, TIME_US, ID])
     root = leaf_hash(entry)
     signature = KEY.sign(head_statement(bank="a", epoch=1, tree_size=1, root=root, time_us=TIME_US))
-    return ReceiptAnswer(0, entry, [], HeadAnswer("a", 1, 1, root, TIME_US, signature, PUBLIC))
+    return ReceiptAnswer(1, entry, [], HeadAnswer("a", 1, 1, root, TIME_US, signature, PUBLIC))
 
 
 @pytest.fixture
