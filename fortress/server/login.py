@@ -69,6 +69,7 @@ class Challenge:
     """What the bank keeps between the second move and the third."""
 
     username: str
+    handle: bytes
     record: LoginRecord | None
     commitment: bytes
     nonce: bytes
@@ -132,7 +133,14 @@ class Login:
         """Who the challenge that is out is for; empty when there is none."""
         return self._challenge.username if self._challenge is not None else ""
 
-    def begin(self, record: LoginRecord | None, username: str, commitment: bytes, now_s: float) -> LoginChallenge:
+    @property
+    def handle(self) -> bytes:
+        """The handle of that username; empty when there is none."""
+        return self._challenge.handle if self._challenge is not None else b""
+
+    def begin(
+        self, record: LoginRecord | None, username: str, commitment: bytes, now_s: float, *, handle: bytes
+    ) -> LoginChallenge:
         """Take the first move and make the second; a challenge that was out before is void.
 
         Args:
@@ -140,11 +148,12 @@ class Login:
             username: as asked for.
             commitment: R; empty when it comes with the proof, which a change of key does.
             now_s: on any clock that goes forward, the same as in `finish`.
+            handle: of the username, which the caller has worked out already.
         """
         if record is not None and record.state == "erased":
             record = None
         nonce = secrets.token_bytes(NONCE_SIZE_BYTES)
-        self._challenge = Challenge(username, record, commitment, nonce, now_s + CHALLENGE_VALID_S)
+        self._challenge = Challenge(username, handle, record, commitment, nonce, now_s + CHALLENGE_VALID_S)
         return self._desk.challenge(record, username, nonce)
 
     def finish(self, proof: bytes, handshake_hash: bytes, now_s: float, commitment: bytes = b"") -> LoginRecord:

@@ -73,9 +73,10 @@ def handle_hello(node: Node, session: Session, request_id: int, request: Hello) 
 
 async def handle_login_begin(node: Node, session: Session, request: LoginBegin) -> LoginChallenge:
     """Take the first move and give the second, if this login and this address may try now."""
-    _check_throttle(node, session, request.username)
+    handle = node.desk.handle_of(request.username)
+    _check_throttle(node, session, handle)
     record = await node.bank.find_login(request.username)
-    return session.login.begin(record, request.username, request.commitment, time.monotonic())
+    return session.login.begin(record, request.username, request.commitment, time.monotonic(), handle=handle)
 
 
 async def handle_login_finish(node: Node, session: Session, request: LoginFinish) -> SignedIn:
@@ -129,9 +130,9 @@ async def _end_for_good(node: Node, customer: int, session_id: bytes) -> None:
     await node.bank.end_session(customer, session_id, until_us)
 
 
-def _check_throttle(node: Node, session: Session, username: str) -> None:
+def _check_throttle(node: Node, session: Session, handle: bytes) -> None:
     try:
-        node.throttle.check(node.desk.handle_of(username), session.network, time.time())
+        node.throttle.check(handle, session.network, time.time())
     except LockedOut:
         count_in(node.statistics.auth_failures, "locked_out")
         raise
@@ -143,8 +144,8 @@ def _check_throttle(node: Node, session: Session, username: str) -> None:
 async def _prove(node: Node, session: Session, proof: bytes, commitment: bytes = b"") -> LoginRecord:
     """Check the answer to the challenge that is out, and give the record as it is now."""
     login = session.login
-    username = login.username
-    _check_throttle(node, session, username)
+    username, handle = login.username, login.handle
+    _check_throttle(node, session, handle)
     try:
         proven = login.finish(proof, session.handshake_hash, time.monotonic(), commitment)
         record = await node.bank.find_customer(proven.customer)
@@ -153,20 +154,20 @@ async def _prove(node: Node, session: Session, proof: bytes, commitment: bytes =
             raise LoginFailed
     except LoginFailed:
         if username:
-            _count_failure(node, session, username)
+            _count_failure(node, session, username, handle)
         raise
     try:
         check_lock(record, now_us())
     except LockedOut:
         count_in(node.statistics.auth_failures, "locked_out")
         raise
-    node.throttle.succeeded(node.desk.handle_of(username))
+    node.throttle.succeeded(handle)
     return record
 
 
-def _count_failure(node: Node, session: Session, username: str) -> None:
+def _count_failure(node: Node, session: Session, username: str, handle: bytes) -> None:
     count_in(node.statistics.auth_failures, "wrong_proof")
-    until_s = node.throttle.failed(node.desk.handle_of(username), session.network, time.time())
+    until_s = node.throttle.failed(handle, session.network, time.time())
     if until_s:
         # beside the answer, which must take as long for a username nobody has
         node.server.run_beside(node.bank.lock_after_failures(username, int(until_s * 1e6)))
@@ -196,9 +197,10 @@ def _signed_in(node: Node, session: Session) -> SignedIn:
 
 async def handle_change_key_begin(node: Node, session: Session, request: ChangeKeyBegin) -> LoginChallenge:
     """Give the challenge with which the old key proves a change; its commitment comes with the proof."""
-    _check_throttle(node, session, session.username)
+    handle = node.desk.handle_of(session.username)
+    _check_throttle(node, session, handle)
     record = await node.bank.find_customer(session.customer)
-    return session.login.begin(record, session.username, b"", time.monotonic())
+    return session.login.begin(record, session.username, b"", time.monotonic(), handle=handle)
 
 
 async def handle_change_key(node: Node, session: Session, request: ChangeKey) -> Done:
