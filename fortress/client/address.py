@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from fortress.config import ID_PATTERN
 from fortress.errors import UsageError
 
 SCHEME = "fortress://"
 PORT_DEFAULT = 7611
 NODES_MAX = 16
+# the same as fortress.config.ID_PATTERN, as a test makes sure; loading all settings for it would cost every command
+BANK_PATTERN = r"[a-z][a-z0-9-]{0,31}"
 
 Endpoint = tuple[str, int]
 _NODE = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::([0-9]{1,5}))?")
@@ -44,7 +45,7 @@ def parse(text: str) -> Address:
     if not text.startswith(SCHEME):
         raise _wrong(text, f"it begins with {SCHEME!r}")
     nodes, _, bank = text.removeprefix(SCHEME).partition("/")
-    if not re.fullmatch(ID_PATTERN, bank):
+    if not re.fullmatch(BANK_PATTERN, bank):
         raise _wrong(text, "it ends with '/' and the bank's id")
     names = nodes.split(",")
     if len(names) > NODES_MAX:

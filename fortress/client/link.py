@@ -280,14 +280,11 @@ class Link(asyncio.BufferedProtocol):
             if waiter is not None:  # a late answer finds nobody
                 waiter[0](code, envelope.fields)
 
-    def eof_received(self) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         try:
             self._connection.receive_eof()
         except FortressError as error:
             self._fault = self._fault or error
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.eof_received()
         self._fault = self._fault or OutcomeUnknown()
         self._fault.__cause__ = self._fault.__cause__ or exc
         self._transport = None

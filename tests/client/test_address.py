@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fortress.client.address import Address, format_endpoint, parse, parse_endpoint
+from fortress import config
+from fortress.client.address import BANK_PATTERN, Address, format_endpoint, parse, parse_endpoint
 from fortress.errors import UsageError
 
 
@@ -52,3 +53,8 @@ def test_an_ipv6_address_stands_in_brackets() -> None:
     """So that its colons are not taken for the port's."""
     assert format_endpoint(("::1", 5)) == "[::1]:5"
     assert parse_endpoint("[::1]:5") == ("::1", 5)
+
+
+def test_a_banks_id_is_what_the_settings_say() -> None:
+    """It is written twice so that a command need not load all settings, and must not drift apart."""
+    assert BANK_PATTERN == config.ID_PATTERN
