@@ -8,8 +8,8 @@ import click
 
 from fortress.cli.command import current_call, group
 from fortress.cli.desk import telling, visit
-from fortress.cli.failures import Misuse
 from fortress.cli.listings import account_fields, account_json, accounts_table
+from fortress.cli.misuse import Misuse
 from fortress.cli.output import show
 from fortress.cli.prompts import confirm
 from fortress.cli.users import show_done

@@ -23,7 +23,8 @@ import click
 from fortress.cli.command import Call, command, current_call
 from fortress.cli.contexts import Context
 from fortress.cli.desk import open_contexts
-from fortress.cli.failures import Exit, Misuse, code_of
+from fortress.cli.failures import Exit, code_of
+from fortress.cli.misuse import Misuse
 from fortress.cli.output import Fields, Json, LiveLine, Table, say, show
 from fortress.errors import FortressError, NotSignedIn
 

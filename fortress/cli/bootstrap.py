@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from fortress.cli.failures import Misuse
+from fortress.cli.misuse import Misuse
 from fortress.protocol.schnorr import KdfParameters
 
 FILE_NAME: Final = "bootstrap.json"

@@ -6,7 +6,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from fortress.cli.command import command
-from fortress.cli.failures import Misuse
+from fortress.cli.misuse import Misuse
 
 
 @command(

@@ -12,7 +12,8 @@ import click
 
 from fortress import config
 from fortress.cli.command import Call, current_call, group
-from fortress.cli.failures import Exit, Misuse
+from fortress.cli.failures import Exit
+from fortress.cli.misuse import Misuse
 from fortress.cli.output import Fields, Json, Table, say, show
 from fortress.cli.prompts import confirm
 from fortress.config import Explanation, Settings

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Final
 
-from fortress.cli.failures import Misuse
+from fortress.cli.misuse import Misuse
 from fortress.client.address import SCHEME, format_endpoint, parse
 from fortress.errors import NotSignedIn, ServerNotTrusted
 

@@ -135,7 +135,7 @@ class Demo:
     async def run(self, seconds: float | None, *, with_load: bool) -> int:
         """Make the bank, fill it, tell about it, and keep it busy until the end."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._ended.set)
         say(self._call, f"making a bank in {self._folder}")
         await asyncio.to_thread(self._make_folder)

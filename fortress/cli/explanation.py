@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import click
 
 from fortress.cli.command import command, current_call
-from fortress.cli.failures import EXIT_SENTENCES, Exit, Misuse, exit_of
+from fortress.cli.failures import EXIT_SENTENCES, Exit, exit_of
+from fortress.cli.misuse import Misuse
 from fortress.cli.output import Fields, Json, Table, show
 from fortress.errors import (
     DEFAULT_REFUSAL_HINT,

@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass
 from enum import IntEnum
 
+from fortress.cli.misuse import Misuse
 from fortress.errors import (
     DEFAULT_REFUSAL_HINT,
     ERRORS_BY_CODE,
@@ -86,14 +87,6 @@ EXITS: dict[type[FortressError], Exit] = {
     FolderInUse: Exit.usage,
     UsageError: Exit.usage,
 }
-
-
-class Misuse(UsageError):
-    """The program was called in a way that cannot work, and it is known what to do instead."""
-
-    def __init__(self, message: str, do: str) -> None:
-        super().__init__(message)
-        self.do = do
 
 
 UNTOLD = {"currency", "id", "repeat", "operation"}

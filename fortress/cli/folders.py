@@ -10,7 +10,7 @@ import click
 
 from fortress.cli.bootstrap import FILE_NAME, Administrator, check_username, make_administrator, write_bootstrap
 from fortress.cli.command import command, current_call
-from fortress.cli.failures import Misuse
+from fortress.cli.misuse import Misuse
 from fortress.cli.output import Json, say, show
 from fortress.cli.prompts import read_password
 

@@ -13,7 +13,8 @@ import click
 
 from fortress import __version__
 from fortress.cli.command import LazyGroup, Row, Seen
-from fortress.cli.failures import Exit, Failure, Misuse, failure_of
+from fortress.cli.failures import Exit, Failure, failure_of
+from fortress.cli.misuse import Misuse
 from fortress.errors import FortressError
 
 RUN = "Run a bank"

@@ -8,7 +8,7 @@ import click
 
 from fortress.cli.command import Call, current_call, group
 from fortress.cli.desk import visit
-from fortress.cli.failures import Misuse
+from fortress.cli.misuse import Misuse
 from fortress.cli.output import Fields, Json, show
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import Final
 import click
 
 from fortress.cli.command import Call
-from fortress.cli.failures import Misuse
+from fortress.cli.misuse import Misuse
 from fortress.cli.output import say
 
 CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"

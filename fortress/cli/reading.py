@@ -9,8 +9,8 @@ import click
 
 from fortress.cli.command import command, current_call
 from fortress.cli.desk import visit
-from fortress.cli.failures import Misuse
 from fortress.cli.listings import account_fields, account_json, accounts_table, entries_table, entry_json
+from fortress.cli.misuse import Misuse
 from fortress.cli.output import Fields, Json, show
 from fortress.cli.views import money_json, money_text, month_span, parse_time, time_json
 

@@ -9,7 +9,7 @@ import click
 
 from fortress.cli.command import current_call, group
 from fortress.cli.desk import visit
-from fortress.cli.failures import Misuse
+from fortress.cli.misuse import Misuse
 from fortress.cli.output import Fields, Json, say, show
 from fortress.cli.views import time_json, time_text
 from fortress.client.ids import parse_id

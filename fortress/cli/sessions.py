@@ -12,7 +12,7 @@ from fortress.cli.bootstrap import check_username
 from fortress.cli.command import Call, command, current_call, group
 from fortress.cli.contexts import Context, Contexts, certificate_fingerprint, parse_address
 from fortress.cli.desk import keep_session, open_contexts, reach, visit
-from fortress.cli.failures import Misuse
+from fortress.cli.misuse import Misuse
 from fortress.cli.output import Fields, Json, Table, say, show
 from fortress.cli.prompts import PASSWORD_FILE, read_password
 from fortress.cli.views import time_json, time_text

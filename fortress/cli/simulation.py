@@ -13,7 +13,8 @@ import click
 from fortress.cli.command import Call, command, current_call
 from fortress.cli.contexts import Context
 from fortress.cli.desk import open_contexts, visit
-from fortress.cli.failures import Exit, Misuse
+from fortress.cli.failures import Exit
+from fortress.cli.misuse import Misuse
 from fortress.cli.output import Json, LiveLine, Table, detail, say, show
 
 if TYPE_CHECKING:

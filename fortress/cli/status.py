@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 import click
 
 from fortress.cli.command import Call, command, current_call
-from fortress.cli.failures import Exit, Misuse
+from fortress.cli.failures import Exit
+from fortress.cli.misuse import Misuse
 from fortress.cli.output import Table, View, show
 from fortress.errors import Unreachable
 

@@ -10,7 +10,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from fortress.cli.failures import Misuse
+from fortress.cli.misuse import Misuse
 from fortress.cli.output import Json
 from fortress.client.money import Money
 

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from fortress import errors
-from fortress.cli.failures import EXIT_SENTENCES, EXITS, Exit, Misuse, exit_of, facts_text, failure_of
+from fortress.cli.failures import EXIT_SENTENCES, EXITS, Exit, exit_of, facts_text, failure_of
+from fortress.cli.misuse import Misuse
 from fortress.errors import ERRORS_BY_CODE, FortressError, Refused, Status
 
 

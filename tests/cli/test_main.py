@@ -6,12 +6,15 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
 
 from fortress.cli import main
 from fortress.cli.command import Command, Group, LazyGroup
+from fortress.cli.contexts import Contexts, Token
+from fortress.cli.demo import free_port
 from fortress.errors import FortressError, Refused, Status
 
 HEAVY = ("aiohttp", "rich", "babel", "cryptography", "apsw", "argon2", "msgspec", "nacl", "uvloop", "prometheus_client")
@@ -36,7 +39,7 @@ def loaded_by(*arguments: str, heavy: tuple[str, ...] = HEAVY) -> list[str]:
         f"run({list(arguments)!r})\nprint(*sys.modules, file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    loaded = set(done.stderr.split())
+    loaded = set(done.stderr.splitlines()[-1].split())
     return [name for name in heavy if name in loaded]
 
 
@@ -45,12 +48,21 @@ def test_help_lists_every_command_and_loads_nothing_heavy() -> None:
     assert loaded_by("--help") == []
 
 
+def test_a_command_of_a_customer_loads_only_what_it_needs(contexts: Contexts, ca_file: Path) -> None:
+    """Up to the first connection; certificates, currencies and drawn tables come when they are needed."""
+    address = f"127.0.0.1:{free_port()}/a"
+    context = contexts.make("", address=address, username="alice", ca_pem=ca_file.read_text("ascii"))
+    contexts.keep_token(context, Token(username="alice", token="t", expires_us=1))
+    for arguments in (["balance"], ["pay", "bob", "1 EUR"], ["history"]):
+        assert loaded_by("--timeout", "0.1", *arguments, heavy=CLIENT_HEAVY) == []
+
+
 def test_help_needs_no_module_of_a_command(capsys: pytest.CaptureFixture[str]) -> None:
     """A command's module is imported when the command is called, not to list it."""
     code = "import sys\nfrom fortress.cli.main import run\nrun(['--help'])\nprint(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     loaded = {name for name in done.stderr.split() if name.startswith("fortress.cli.")}
-    assert loaded == {f"fortress.cli.{name}" for name in ("main", "command", "failures")}
+    assert loaded == {f"fortress.cli.{name}" for name in ("main", "command", "failures", "misuse")}
     for name, row in main.COMMANDS.items():
         assert name in done.stdout and row.help.split(";")[0].split()[0] in done.stdout
 
