@@ -84,11 +84,13 @@ async def test_a_message_over_the_size_is_told_and_ends_its_connection() -> None
 
 async def test_who_stops_in_the_middle_of_the_handshake_is_ended() -> None:
     """TLS stands, and then nothing comes."""
-    async with running(handshake_s=0.2) as world:
+    async with running(handshake_s=30) as world:
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", world.server.port, ssl=client_tls(), server_hostname="localhost"
         )
         writer.write(b"\x00\x20half")
+        await until(lambda: world.server._sessions)
+        only_session(world).on_time(world.server.now() + 31)
         async with asyncio.timeout(10):
             assert await reader.read() == b""
         writer.close()
@@ -98,9 +100,10 @@ async def test_who_stops_in_the_middle_of_the_handshake_is_ended() -> None:
 
 async def test_who_never_signs_in_is_ended_with_the_reason() -> None:
     """The channel stands, so it can be told."""
-    async with running(handshake_s=0.3) as world:
+    async with running(handshake_s=30) as world:
         client = await Client(world, BANK).open()
         await client.hello()
+        only_session(world).on_time(world.server.now() + 31)
         envelope = await client.receive()
         assert (envelope.request_id, envelope.code) == (0, HandshakeFailed.code)
         await client.wait_end()
@@ -109,7 +112,7 @@ async def test_who_never_signs_in_is_ended_with_the_reason() -> None:
 
 async def test_who_signed_in_may_stay() -> None:
     """The deadline of the login is lifted by it."""
-    async with running(handshake_s=0.3) as world, connected(world, "alice") as client:
+    async with running(handshake_s=30) as world, connected(world, "alice") as client:
         session = only_session(world)
         session.on_time(world.server.now() + 100)
         await client.request("whoami", Whoami())
@@ -117,12 +120,14 @@ async def test_who_signed_in_may_stay() -> None:
 
 async def test_an_idle_connection_is_ended_in_order() -> None:
     """With the closing piece, so the client knows nothing was cut; one that waits for an answer is not idle."""
-    async with running(idle_s=0.2) as world, connected(world, "alice") as client:
+    async with running(idle_s=30) as world, connected(world, "alice") as client:
         client.send("transfer", TRANSFER)
         await until(lambda: world.held)
-        only_session(world).on_time(world.server.now() + 100)
+        session = only_session(world)
+        session.on_time(world.server.now() + 31)
         world.release()
         await client.receive()
+        session.on_time(world.server.now() + 31)
         await client.wait_end()
         assert client.core.peer_closed
         assert world.statistics.sessions_ended == {"idle": 1}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import secrets
+import shutil
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable
@@ -198,7 +200,9 @@ class World:
 @cache
 def made_folder() -> Path:
     """One folder for all tests of a run."""
-    folder = Path(mkdtemp(prefix="fortress-test-")) / "bank"
+    parent = mkdtemp(prefix="fortress-test-")
+    atexit.register(shutil.rmtree, parent, ignore_errors=True)
+    folder = Path(parent) / "bank"
 
     def certificates(certs: Path) -> None:
         authority.make_authority(certs, BANK)
