@@ -16,7 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,9 +40,10 @@ from fortress.server.login import LoginDesk
 
 BANK_ID = "bench"
 CURRENCY = "EUR"
-OPENING_MINOR = 1_000_000_000
+OPENING_MINOR = 1_000_000
 ACCOUNTS_PER_CUSTOMER = 64
 TELLER = "teller"
+ADMINISTRATOR = "admin"
 KDF = schnorr.KdfParameters(65_536, 3, 4)
 FIRST_SEQUENCE = 10_002  # the cash account is the first
 START_S_MAX = 120.0
@@ -62,13 +64,19 @@ def username_of(index: int) -> str:
     return f"customer{index // ACCOUNTS_PER_CUSTOMER}"
 
 
+def person_of(index: int) -> str:
+    """Name one of the plan's people, who have a login and no account."""
+    return f"person{index}"
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a bank for a bench looks: accounts, and settings of the node by dotted key."""
+    """How a bank for a bench looks: accounts, settings of the node by dotted key, people who can only sign in."""
 
     accounts: int = 10_000
     settings: Mapping[str, str | int] | None = None
     opening_minor: int = OPENING_MINOR
+    people: int = 0
 
 
 def free_port() -> int:
@@ -129,13 +137,31 @@ class _Filler:
             self.engine.state.trim(self.engine.store.applied_position)
 
 
-def _fill(folder: Path, plan: Plan) -> None:
+@contextmanager
+def open_engine(folder: Path) -> Iterator[tuple[Engine, Keyring]]:
+    """Open the ledger of a folder whose node does not run, for as long as the block lasts."""
     settings = load(folder, {}, {})
     kek = read_kek(key_file=settings.path(settings.keys.key_file), key_command="", environment={})
     keyring = Keyring.open(folder / folders.KEYRING_NAME, kek)
-    vault = Vault(folder / "people.db", keyring.vault_key)
-    desk = LoginDesk(BANK_ID, keyring.handle_key, settings.login)
-    engine = Engine.open(folder, bank=BANK_ID, data_key=keyring.data_key, store_key=keyring.store_key)
+    engine = Engine.open(
+        folder,
+        bank=BANK_ID,
+        data_key=keyring.data_key,
+        store_key=keyring.store_key,
+        segment_bytes=settings.ledger.segment_bytes,
+    )
+    try:
+        yield engine, keyring
+    finally:
+        engine.close()
+
+
+def _fill(folder: Path, plan: Plan) -> None:
+    with open_engine(folder) as (engine, keyring), closing(Vault(folder / "people.db", keyring.vault_key)) as vault:
+        _open_accounts(engine, vault, LoginDesk(BANK_ID, keyring.handle_key, load(folder, {}, {}).login), plan)
+
+
+def _open_accounts(engine: Engine, vault: Vault, desk: LoginDesk, plan: Plan) -> None:
     filler = _Filler(engine)
     filler.do(OpenLedger(BANK_ACTOR, BANK_ID, (CURRENCY,)))
     cash = filler.do(OpenAccount(BANK_ACTOR, new_id(), BANK, int(AccountKind.cash), CURRENCY, None)).number
@@ -149,8 +175,10 @@ def _fill(folder: Path, plan: Plan) -> None:
         number: int = filler.do(CreateCustomer(BANK_ACTOR, new_id(), handle, roles, key, person)).customer
         return number
 
-    customer("admin", ("administrator",))
+    customer(ADMINISTRATOR, ("administrator",))
     customer(TELLER, ("teller",))
+    for index in range(plan.people):
+        customer(person_of(index), ("customer",))
     owner = Actor(0, frozenset())
     for index in range(plan.accounts):
         if index % ACCOUNTS_PER_CUSTOMER == 0:
@@ -159,8 +187,6 @@ def _fill(folder: Path, plan: Plan) -> None:
         deposit = (new_id(), cash, number, plan.opening_minor, CURRENCY)
         filler.do(MoveMoney(BANK_ACTOR, int(TransferKind.deposit), *deposit))
     filler.close()
-    engine.close()
-    vault.close()
 
 
 class Bank:
@@ -177,18 +203,23 @@ class Bank:
         self.plan = plan or Plan()
         self._temporary = tempfile.mkdtemp(prefix="fortress-bench-", dir=parent)
         self.folder = Path(self._temporary) / "bank"
-        make_folder(self.folder, self.plan)
+        self.process: subprocess.Popen[bytes] | None = None
+        try:
+            make_folder(self.folder, self.plan)
+        except BaseException:
+            self.delete()
+            raise
         settings = load(self.folder, {}, {})
         self.port, self.monitor_port = settings.server.port, settings.monitor.port
         self.ca = self.folder / "certs" / "ca.crt"
-        self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start the node and wait until it answers."""
         log = open(Path(self._temporary) / "node.log", "ab")
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "fortress", "serve", str(self.folder)],
+            [*machine.ends_with_parent(), sys.executable, "-m", "fortress", "serve", str(self.folder)],
+            start_new_session=True,  # an interrupt at the terminal is for the bench, which ends its node
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -18,9 +18,9 @@ tmpfs /tmp/disk/over ramfs rw 0 0
 
 
 def test_a_machine_is_described_by_what_numbers_depend_on() -> None:
-    """Processor, cores, memory, kernel and Python are all there and not empty."""
+    """Processor, cores, memory, kernel, Python and present speed are all there and not empty."""
     described = machine.describe()
-    assert list(described) == ["cpu", "cores", "memory_mb", "kernel", "python"]
+    assert list(described) == ["cpu", "cores", "memory_mb", "kernel", "python", "speed"]
     assert all(described.values())
 
 
