@@ -13,9 +13,9 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
     """A customer's personal data; at the bank only as ciphertext."""
 
     name: Text140 = ""
-    email: Annotated[str, Meta(max_length=254, pattern=r"^[^\x00-\x20\x7f]*$")] = ""
-    phone: Annotated[str, Meta(max_length=32, pattern=r"^[0-9+(). /-]*$")] = ""
-    address: Annotated[str, Meta(max_length=500, pattern=r"^[^\x00-\x09\x0b-\x1f\x7f]*$")] = ""
+    email: Annotated[str, Meta(max_length=254, pattern=r"^[^\x00-\x20\x7f]*\Z")] = ""
+    phone: Annotated[str, Meta(max_length=32, pattern=r"^[0-9+(). /-]*\Z")] = ""
+    address: Annotated[str, Meta(max_length=500, pattern=r"^[^\x00-\x09\x0b-\x1f\x7f]*\Z")] = ""
 
 
 class SetProfile(Request, frozen=True):
