@@ -36,9 +36,10 @@ class Till:
 
     async def transfer(self, debit: int, credit: int, money: Money) -> None:
         self.asked += 1
+        number = self.asked
         self.minor[debit] -= self.loses_minor
         await asyncio.sleep(0)
-        if self.fails_every and self.asked % self.fails_every == 0:
+        if self.fails_every and number % self.fails_every == 0:
             raise Busy
         self.minor[debit] -= money.minor
         self.minor[credit] += money.minor
