@@ -257,6 +257,12 @@ class Bank:
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGESIZE") / 1e6
 
+    def peak_mb(self) -> float:
+        """Tell the most resident memory that the node has had, in megabytes."""
+        assert self.process is not None
+        lines = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e6
+
     def stop(self) -> None:
         """Stop the node in order; its end code must be 0."""
         if self.process is not None and self.process.poll() is None:
