@@ -43,6 +43,9 @@ SEGMENT_SIZE_BYTES = 64 * 1024 * 1024
 LOW_SPACE_SEGMENTS = 2
 """Free space under this many segments is low."""
 
+PREPARED_SIZE_BYTES_MAX = 256 * 1024
+"""Larger records are sealed and written in a thread: sealing them would hold the event loop up."""
+
 _CLOSED = "the journal is closed"
 
 
@@ -152,6 +155,37 @@ class Journal:
             self._last = record
             if self._writer.is_half_full:
                 self._spare.prepare()
+
+    def prepare(self, record: Record) -> tuple[int, memoryview, int] | None:
+        """Seal the next record where only its write remains: file descriptor, bytes, offset to write durably.
+
+        For a caller that writes by the kernel instead of waiting in a thread. After the write :meth:`written` must
+        follow, or :meth:`failed`, before anything else is asked of this journal. None when the record is large or
+        needs a new segment: then use :meth:`append` in a thread.
+
+        Raises:
+            ChainBroken: it does not follow the last one; nothing was written.
+            JournalWriteFailed: this journal takes nothing any more.
+        """
+        if self._unusable:
+            raise JournalWriteFailed(self._unusable)
+        check_follows(self._last, record)
+        content = encode(record)
+        if len(content) > PREPARED_SIZE_BYTES_MAX or not self._writer.has_room(len(content)):
+            return None
+        return self._writer.prepare_record(record.lsn, content, self._entropy(NONCE_SIZE_BYTES))
+
+    def written(self, record: Record, size: int) -> None:
+        """Take it that the prepared record is durable; ``size`` is that of the bytes written."""
+        self._writer.record_written(size)
+        self._last = record
+        if self._writer.is_half_full:
+            self._spare.prepare()
+
+    def failed(self, record: Record, error: OSError) -> JournalWriteFailed:
+        """Take it that whether the prepared record was written is unknown; from now on nothing is taken."""
+        self._unusable = f"record {record.lsn} could not be written, restart to find out what was: {error}"
+        return JournalWriteFailed(self._unusable)
 
     def records(self, from_lsn: int) -> Iterator[Record]:
         """Read the records from this number on, up to the newest durable one, also while others are appended.

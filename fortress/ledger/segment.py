@@ -334,6 +334,20 @@ class SegmentWriter:
         self.offsets.append(self.offset)
         self.offset += size
 
+    def prepare_record(self, lsn: int, content: bytes, nonce: bytes) -> tuple[int, memoryview, int]:
+        """Seal the next record into the buffer and say where it goes: file descriptor, bytes, offset.
+
+        The caller writes them durably and then calls :meth:`record_written`; nothing else may happen here between.
+        """
+        buffer = self._room(size_on_disk(len(content)))
+        self._seal.seal_into(buffer, RECORD, lsn, content, nonce)
+        return self._fd, buffer, self.offset
+
+    def record_written(self, size: int) -> None:
+        """Note that the prepared record is durable."""
+        self.offsets.append(self.offset)
+        self.offset += size
+
     def write_footer(self, lsn: int, last_hash: bytes, nonce: bytes) -> None:
         """Close the segment for good, naming its last record."""
         content = _FOOTER_CONTENT.pack(self.offsets[-1], self.offset, last_hash)

@@ -27,6 +27,7 @@ from fortress.ledger.engine import Engine
 from fortress.ledger.records import Record
 from fortress.ledger.rules import Verdict
 from fortress.server.histogram import Histogram
+from fortress.server.journal_writer import JournalWriter
 from fortress.server.workers import Worker
 
 Answered = Callable[[Any], None]  # told a Verdict (a batch: a list of them) or a FortressError
@@ -71,7 +72,7 @@ class Committer:
         self._after_answers = after_answers
         self._on_fatal = on_fatal
         self._loop = asyncio.get_running_loop()
-        self._journal_worker = Worker("journal", self._loop)
+        self._journal_writer = JournalWriter(engine.journal, self._loop)
         self._tables_worker = Worker("tables", self._loop)
         self.readers = ThreadPoolExecutor(2, thread_name_prefix="reader")
         self._waiting: deque[tuple[Command, Answered]] = deque()
@@ -261,7 +262,7 @@ class Committer:
                 failure = error if isinstance(error, LedgerError) else LedgerError(f"writing failed: {error}")
                 self._fail(failure)
 
-        self._journal_worker.submit(self.engine.journal.append, record, done=written)
+        self._journal_writer.write(record, done=written)
 
     def _durable(self, record: Record, delta: Delta, answers: list[tuple[Answered, Any]]) -> None:
         self._is_writing = False
@@ -408,7 +409,7 @@ class Committer:
         self._disk_timer.cancel()
         if self._apply_timer is not None:
             self._apply_timer.cancel()
-        self._journal_worker.close()
+        self._journal_writer.close()
         self._tables_worker.close()
         self.readers.shutdown()
 

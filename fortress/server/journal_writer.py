@@ -1,0 +1,85 @@
+"""Write records to the journal and hear when they are durable: by the kernel where it can, by a thread where not.
+
+Small records, the rule, are sealed on the loop and handed to the kernel, which signals an eventfd; large ones, those
+that begin a new segment, and all of them on machines without native AIO go through a thread of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+
+from fortress.errors import FortressError
+from fortress.ledger.journal import Journal
+from fortress.ledger.kernel_writer import KernelWriter
+from fortress.ledger.records import Record
+from fortress.server.workers import Done, Worker
+
+
+class JournalWriter:
+    """The one writer of a journal; one record at a time.
+
+    Args:
+        journal: belongs to this object for writing from now on.
+        loop: where ``done`` is called.
+        is_by_kernel: False always takes the thread.
+    """
+
+    def __init__(self, journal: Journal, loop: asyncio.AbstractEventLoop, *, is_by_kernel: bool = True) -> None:
+        self._journal = journal
+        self._loop = loop
+        self._worker = Worker("journal", loop)
+        self._kernel = KernelWriter.open() if is_by_kernel else None
+        self._under_way: tuple[Record, memoryview, Done] | None = None
+        if self._kernel is not None:
+            loop.add_reader(self._kernel.fd, self._on_written)
+
+    def write(self, record: Record, *, done: Done) -> None:
+        """Make the next record durable, then call ``done(None, None)``, or ``done(None, error)`` if it failed.
+
+        The one before must be done.
+        """
+        if not self._submit(record, done):
+            self._worker.submit(self._journal.append, record, done=done)
+
+    def _submit(self, record: Record, done: Done) -> bool:
+        """Hand the record to the kernel; False when it must go through the thread."""
+        if self._kernel is None:
+            return False
+        try:
+            prepared = self._journal.prepare(record)
+        except FortressError as error:
+            self._loop.call_soon(done, None, error)
+            return True
+        if prepared is None:
+            return False
+        fd, buffer, offset = prepared
+        if not fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DIRECT:
+            return False  # through the page cache the kernel would do it at once and block the loop
+        try:
+            self._kernel.submit(fd, buffer, offset)
+        except OSError:
+            return False  # nothing was begun; the thread says what is wrong, if anything is
+        self._under_way = (record, buffer, done)
+        return True
+
+    def _on_written(self) -> None:
+        assert self._kernel is not None and self._under_way is not None
+        record, buffer, done = self._under_way
+        self._under_way = None
+        try:
+            self._kernel.result()
+        except OSError as error:
+            done(None, self._journal.failed(record, error))
+            return
+        self._journal.written(record, len(buffer))
+        done(None, None)
+
+    def close(self) -> None:
+        """End the thread and give the kernel's context back; nothing may be under way."""
+        if self._kernel is not None:
+            self._loop.remove_reader(self._kernel.fd)
+            self._kernel.close()
+            self._kernel = None
+        self._worker.close()
