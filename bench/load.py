@@ -1,9 +1,13 @@
-"""The load client: many connections of one process, each with a fixed number of requests outstanding.
+"""The load client: many connections of one process, loading a bank in a closed or in an open loop.
 
 Run as a process of its own (``python -m bench.load``), so that it takes nothing from the node's interpreter. It speaks
-the whole protocol through the client library's :class:`~fortress.client.link.Link`; requests are made in the callback
-of the answer before, so a slow node is asked more slowly (closed loop). A warm-up is not counted. One JSON line ends
-it: counts, rate, latencies in microseconds as ``[latency, count]`` pairs.
+the whole protocol through the client library's :class:`~fortress.client.link.Link`. A warm-up is not counted. One JSON
+line ends it: counts, rate, latencies in microseconds as ``[latency, count]`` pairs.
+
+*Closed loop*: every connection has so many requests outstanding; each answer sends the next request, so a slow bank is
+asked more slowly. *Open loop* (``--rate``): requests are made when they are due, however slow the bank is, and a
+latency counts from the time the request was due, so a bank that stalls is not flattered by requests that were never
+made. The loop's timer ticks every millisecond; what became due since the last tick waited for it, and that is counted.
 """
 
 from __future__ import annotations
@@ -11,54 +15,133 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import random
 import time
 from array import array
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
+import msgspec
 import uvloop
 
-from bench.bank import BANK_ID, CURRENCY, TELLER, numbers_of, seed_of, username_of
+from bench.bank import ACCOUNTS_PER_CUSTOMER, BANK_ID, CURRENCY, TELLER, numbers_of, seed_of, username_of
 from fortress.client.ids import new_id
 from fortress.client.link import Link, open_link
 from fortress.client.trust import Trust
+from fortress.errors import Busy, FortressError
 from fortress.protocol import money, schnorr
 from fortress.protocol.accounts import GetAccount
 from fortress.protocol.fields import Request
-from fortress.protocol.sessions import LoginBegin, LoginFinish
+from fortress.protocol.messages import decode_fields
+from fortress.protocol.sessions import LoginBegin, LoginFinish, SignedIn
 
-WORKLOADS = ("transfers", "hot", "balances")
+WORKLOADS = ("transfers", "hot", "balances", "batches")
+BATCH_ROWS = 8_190
+ANSWER_S_MAX = 60.0
+TICK_S = 0.001
+NEVER_NS = 2**63
 MakeRequest = Callable[[], tuple[str, Request]]
 
 
-async def sign_in(link: Link, username: str) -> None:
-    """Log a link in with a bench customer's seed."""
-    import os
-
+@cache
+def login_key(username: str) -> tuple[bytes, bytes]:
+    """Give a bench customer's secret and public key."""
     secret = schnorr.secret_from_seed(seed_of(username))
-    public = schnorr.public_key(secret)
-    r, commitment = schnorr.commit(os.urandom(64))
-    asked = await link.request("login_begin", LoginBegin(username, commitment), 30)
+    return secret, schnorr.public_key(secret)
+
+
+async def sign_in(link: Link, username: str, timeout_s: float = 30.0) -> SignedIn:
+    """Log a link in with a bench customer's seed, by a whole proof; no password is hashed."""
+    secret, public = login_key(username)
+    r, commitment = schnorr.commit(os.urandom(schnorr.ENTROPY_SIZE_BYTES))
+    asked = await link.request("login_begin", LoginBegin(username, commitment), timeout_s)
     c = schnorr.challenge(link.handshake_hash, BANK_ID, username, public, commitment, asked.nonce)
-    await link.request("login_finish", LoginFinish(schnorr.prove(secret, r, c)), 30)
+    signed_in: SignedIn = await link.request("login_finish", LoginFinish(schnorr.prove(secret, r, c)), timeout_s)
     link.login_done()
+    return signed_in
 
 
-class Load:
-    """What one connection does.
+@dataclass(slots=True)
+class Workload:
+    """What is asked, and what one answer counts for.
 
-    Args:
-        link: signed in.
+    Attributes:
         make: makes the next request.
-        latencies: shared; filled with microseconds while ``clock.is_counting``.
+        rows: how many transfers or reads one answer stands for.
+        check: looks into an answer and gives how many of its rows were refused; None where the code says it all.
     """
 
-    def __init__(self, link: Link, make: MakeRequest, clock: Clock) -> None:
+    make: MakeRequest
+    rows: int = 1
+    check: Callable[[msgspec.Raw], int] | None = None
+
+
+class Tally:
+    """What was counted, and when to count and to stop; shared by all connections of this process.
+
+    Attributes:
+        is_running: answers are followed by further requests.
+        is_counting: the warm-up is over and the time is not up.
+        is_behind: in an open loop, more is to be sent; in a closed one, what is outstanding says so.
+        from_ns: when counting began, on the performance counter; until_ns: when it ended.
+        done: rows counted; done_ever: those before and after too.
+        errors: answers by code; -1 stands for a refused row of a batch.
+    """
+
+    def __init__(self) -> None:
+        self.is_running = True
+        self.is_counting = False
+        self.from_ns = NEVER_NS
+        self.until_ns = NEVER_NS
+        self.is_behind = False
+        self.outstanding = 0
+        self.done = 0
+        self.done_ever = 0
+        self.latencies = array("q")
+        self.errors: Counter[int] = Counter()
+        self.all_answered = asyncio.Event()
+
+    def count(self) -> None:
+        """Count from now on."""
+        self.from_ns, self.is_counting = time.perf_counter_ns(), True
+
+    def stop(self) -> float:
+        """Count no more and send no more; give the seconds that were counted."""
+        self.until_ns = time.perf_counter_ns()
+        self.is_counting = self.is_running = False
+        self.stop_if_idle()
+        return (self.until_ns - self.from_ns) / 1e9
+
+    def take(self, work: Workload, code: int, raw: msgspec.Raw, latency_ns: int, *, is_counted: bool) -> None:
+        """Count one answer."""
+        self.outstanding -= 1
+        if code:
+            self.errors[code] += 1
+            return
+        if work.check is not None and (refused := work.check(raw)):
+            self.errors[-1] += refused
+        self.done_ever += work.rows
+        if is_counted:
+            self.done += work.rows
+            self.latencies.append(latency_ns // 1000)
+
+    def stop_if_idle(self) -> None:
+        """Say that everything is answered, if that is so and nothing will follow."""
+        if not self.is_running and self.outstanding <= 0 and not self.is_behind:
+            self.all_answered.set()
+
+
+class ClosedLoop:
+    """One connection with a fixed number of requests outstanding."""
+
+    def __init__(self, link: Link, work: Workload, tally: Tally) -> None:
         self._link = link
-        self._make = make
-        self._clock = clock
+        self._work = work
+        self._tally = tally
 
     def begin(self, outstanding: int) -> None:
         """Send the first requests; every answer sends the next."""
@@ -66,60 +149,99 @@ class Load:
             self._send()
 
     def _send(self) -> None:
-        operation, fields = self._make()
-        clock = self._clock
+        tally, work = self._tally, self._work
+        operation, fields = work.make()
         started = time.perf_counter_ns()
 
-        def answered(code: int, raw: Any) -> None:
-            if clock.is_counting:
-                if code:
-                    clock.errors[code] += 1
-                else:
-                    clock.latencies.append((time.perf_counter_ns() - started) // 1000)
-            if clock.is_running:
+        def answered(code: int, raw: msgspec.Raw) -> None:
+            tally.take(work, code, raw, time.perf_counter_ns() - started, is_counted=tally.is_counting)
+            if tally.is_running:
                 self._send()
             else:
-                clock.left()
+                tally.stop_if_idle()
 
-        clock.outstanding += 1
         try:
-            self._link.submit(operation, fields, self._counted(answered))
-        except BaseException:
-            clock.outstanding -= 1
-            raise
-
-    def _counted(self, answered: Callable[[int, Any], None]) -> Callable[[int, Any], None]:
-        clock = self._clock
-
-        def counted(code: int, raw: Any) -> None:
-            clock.outstanding -= 1
-            answered(code, raw)
-
-        return counted
+            self._link.submit(operation, fields, answered)
+        except FortressError as error:  # the connection is gone; its other requests were called back as lost
+            tally.errors[error.code] += 1
+            tally.stop_if_idle()
+        else:
+            tally.outstanding += 1
 
 
-class Clock:
-    """When to count and when to stop, shared by all connections."""
+class OpenLoop:
+    """All connections in turn, at a fixed rate of requests a second.
 
-    def __init__(self) -> None:
-        self.is_running = True
-        self.is_counting = False
-        self.outstanding = 0
-        self.latencies = array("q")
-        self.errors: Counter[int] = Counter()
-        self.done = asyncio.Event()
+    Args:
+        works: one for each link.
+        rate: requests a second, evenly spaced.
+    """
 
-    def left(self) -> None:
-        """Note that one request will have no successor."""
-        if self.outstanding <= 0:
-            self.done.set()
+    def __init__(self, links: list[Link], works: list[Workload], tally: Tally, rate: float) -> None:
+        self._turns = list(zip(links, works, strict=True))
+        self._tally = tally
+        self._spacing_ns = 1e9 / rate
+        self._started_ns = 0
+        self._sent = 0
+        self._loop = asyncio.get_running_loop()
+
+    def begin(self) -> None:
+        """Send what is due from now on."""
+        self._started_ns = time.perf_counter_ns()
+        self._tick()
+
+    def _tick(self) -> None:
+        until_ns = min(time.perf_counter_ns(), self._tally.until_ns)
+        due = 1 + int((until_ns - self._started_ns) / self._spacing_ns)
+        while self._sent < due and self._send():
+            self._sent += 1
+        self._tally.is_behind = self._tally.is_running or self._sent < due
+        self._tally.stop_if_idle()  # the last answers may come between two ticks, and be taken here as well
+        if not self._tally.all_answered.is_set():
+            self._loop.call_later(TICK_S, self._tick)
+
+    def _send(self) -> bool:
+        """Send the next request; False if its connection takes none now, so that it stays due."""
+        tally = self._tally
+        link, work = self._turns[self._sent % len(self._turns)]
+        operation, fields = work.make()
+        due_ns = self._started_ns + int(self._sent * self._spacing_ns)
+
+        def answered(code: int, raw: msgspec.Raw) -> None:
+            is_counted = tally.from_ns <= due_ns < tally.until_ns
+            tally.take(work, code, raw, time.perf_counter_ns() - due_ns, is_counted=is_counted)
+
+        try:
+            link.submit(operation, fields, answered)
+        except Busy:
+            return False
+        except FortressError as error:
+            tally.errors[error.code] += 1
+        else:
+            tally.outstanding += 1
+        return True
 
 
-def workload(name: str, accounts: int, own: list[int], chance: random.Random) -> MakeRequest:
-    """Give the function that makes one request after another."""
-    numbers = numbers_of(accounts)
+def refused_rows(raw: msgspec.Raw) -> int:
+    """Count the rows of a batch that were not done."""
+    answer = decode_fields(money.TransfersAnswer, raw)
+    return sum(1 for status in answer.statuses if status)
+
+
+def workload(name: str, numbers: list[int], own: list[int], chance: random.Random) -> Workload:
+    """Give what makes one request after another.
+
+    Args:
+        numbers: of all accounts; money goes between any two of them.
+        own: accounts whose balances may be read.
+    """
     pick = chance.random
     count = len(numbers)
+
+    def row() -> money.TransferRow:
+        a = int(pick() * count)
+        b = int(pick() * (count - 1))
+        return money.TransferRow(new_id(), numbers[a], numbers[b + (b >= a)], 1 + int(pick() * 100))
 
     def transfer() -> tuple[str, Request]:
         a = int(pick() * count)
@@ -135,55 +257,70 @@ def workload(name: str, accounts: int, own: list[int], chance: random.Random) ->
     def balance() -> tuple[str, Request]:
         return "get_account", GetAccount(own[int(pick() * len(own))])
 
-    return {"transfers": transfer, "hot": hot, "balances": balance}[name]
+    def batch() -> tuple[str, Request]:
+        return "transfers", money.Transfers(CURRENCY, [row() for _ in range(BATCH_ROWS)])
+
+    if name == "batches":
+        return Workload(batch, BATCH_ROWS, refused_rows)
+    return Workload({"transfers": transfer, "hot": hot, "balances": balance}[name])
+
+
+async def connect(options: argparse.Namespace) -> tuple[list[Link], list[Workload]]:
+    """Open and sign in all connections; give them with what each shall ask."""
+    trust = Trust(options.ca)
+    links, works = [], []
+    numbers = numbers_of(options.accounts)
+    for index in range(options.clients):
+        link = await open_link(("127.0.0.1", options.port), BANK_ID, trust, timeout_s=30)
+        first = index * ACCOUNTS_PER_CUSTOMER % options.accounts // ACCOUNTS_PER_CUSTOMER * ACCOUNTS_PER_CUSTOMER
+        await sign_in(link, username_of(first) if options.workload == "balances" else TELLER)
+        links.append(link)
+        own = numbers[first : first + ACCOUNTS_PER_CUSTOMER]
+        works.append(workload(options.workload, numbers, own, random.Random(index)))
+    return links, works
 
 
 async def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Connect, sign in, load, count."""
-    trust = Trust(options.ca)
-    clock = Clock()
-    links = []
-    loads = []
-    for index in range(options.clients):
-        link = await open_link(("127.0.0.1", options.port), BANK_ID, trust, timeout_s=30)
-        first = index * 64 % options.accounts
-        await sign_in(link, username_of(first) if options.workload == "balances" else TELLER)
-        links.append(link)
-        own = numbers_of(options.accounts)[first : first + 64]
-        loads.append(Load(link, workload(options.workload, options.accounts, own, random.Random(index)), clock))
-    for load in loads:
-        load.begin(options.outstanding)
+    """Connect, sign in, load, count; see `bench.measurement.Loaded` for what is given."""
+    links, works = await connect(options)
+    tally = Tally()
+    began_s = time.monotonic()
+    if options.rate:
+        OpenLoop(links, works, tally, options.rate).begin()
+    else:
+        for link, work in zip(links, works, strict=True):
+            ClosedLoop(link, work, tally).begin(options.outstanding)
     await asyncio.sleep(options.warm_up)
-    clock.is_counting = True
-    started, cpu = time.perf_counter(), time.process_time()
+    tally.count()
+    cpu_s = time.process_time()
     await asyncio.sleep(options.seconds)
-    clock.is_counting = False
-    elapsed, cpu = time.perf_counter() - started, time.process_time() - cpu
-    clock.is_running = False
-    await asyncio.wait_for(clock.done.wait(), 60)
+    cpu_s = time.process_time() - cpu_s
+    elapsed_s = tally.stop()
+    await asyncio.wait_for(tally.all_answered.wait(), ANSWER_S_MAX)
     for link in links:
         await link.close()
-    done = len(clock.latencies)
     return {
-        "done": done,
-        "per_s": done / elapsed,
-        "seconds": elapsed,
-        "client_cpu_us": cpu / max(done, 1) * 1e6,
-        "errors": dict(clock.errors),
-        "latencies_us": sorted(Counter(clock.latencies).items()),
+        "done": tally.done,
+        "done_ever": tally.done_ever,
+        "began_s": began_s,
+        "seconds": elapsed_s,
+        "client_cpu_us": cpu_s / max(tally.done, 1) * 1e6,
+        "errors": dict(tally.errors),
+        "latencies_us": sorted(Counter(tally.latencies).items()),
     }
 
 
 def main() -> None:
     """Run a load from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m bench.load", description=__doc__)
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--ca", required=True)
-    parser.add_argument("--accounts", type=int, default=10_000)
-    parser.add_argument("--clients", type=int, default=32)
-    parser.add_argument("--outstanding", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=10)
-    parser.add_argument("--warm-up", type=float, default=2)
+    parser = argparse.ArgumentParser(prog="python -m bench.load", description=main.__doc__)
+    parser.add_argument("--port", type=int, required=True, help="of the node, on loopback")
+    parser.add_argument("--ca", required=True, help="file with the authority's certificate")
+    parser.add_argument("--accounts", type=int, default=10_000, help="how many the bank has")
+    parser.add_argument("--clients", type=int, default=32, help="connections")
+    parser.add_argument("--outstanding", type=int, default=1, help="requests of each (closed loop)")
+    parser.add_argument("--rate", type=float, default=0.0, help="requests a second of all together (open loop)")
+    parser.add_argument("--seconds", type=float, default=10, help="counted")
+    parser.add_argument("--warm-up", type=float, default=2, help="seconds before that")
     parser.add_argument("--workload", choices=WORKLOADS, default="transfers")
     options = parser.parse_args()
     print(json.dumps(uvloop.run(run(options))), flush=True)
