@@ -1,9 +1,12 @@
 """The group committer: whatever was judged while the last record was being written becomes the next record.
 
 Commands are judged at once, in the order they come, on top of everything judged before; their answers wait until the
-record that holds them is durable. One record is on its way to the disk at a time, on the journal's own thread, while
-the loop judges the next; so the size of a commit adapts to the load by itself. Committed records go to the tables
-behind the answers, on a third thread, many at a time.
+record that holds them is durable. One record is on its way to the disk at a time while the loop judges the next; so the
+size of a commit adapts to the load by itself. Committed records go to the tables behind the answers (`.applier`).
+
+An answer that shows what is not durable yet waits for it too, whatever it is: a repeat of a command under way, a
+refusal because of one, a balance. So there are two lists of answers, of the record being written and of the open one,
+and each answer is in the list of the newest entry it shows; nobody ever sees an entry that could still be lost.
 
 A command that names what memory does not hold waits for one read of the tables, and those behind it wait too: order
 is kept. Everything has a limit: what waits to be judged (``busy``), what is judged and not in the tables (commands
@@ -13,29 +16,34 @@ wait), a full disk (``disk_full``, nothing half done). After a write of unknown 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from fortress.errors import Busy, DiskFull, FortressError, LedgerError, OutcomeUnknown, ShuttingDown, Status
 from fortress.ledger.commands import Command, MoveBatch, MoveMoney
 from fortress.ledger.delta import Delta
-from fortress.ledger.engine import Engine
+from fortress.ledger.engine import RECORD_BYTES_FULL, Engine
 from fortress.ledger.records import Record
 from fortress.ledger.rules import Verdict
+from fortress.ledger.state import Wanted
+from fortress.server.applier import Applier
 from fortress.server.histogram import Histogram
 from fortress.server.journal_writer import JournalWriter
-from fortress.server.workers import Worker
+from fortress.server.logs import log_event
 
 Answered = Callable[[Any], None]  # told a Verdict (a batch: a list of them) or a FortressError
 
-APPLY_ENTRIES_MIN = 16_384
-APPLY_EVERY_S = 1.0
-DISK_CHECK_S = 1.0
-DISK_RETRY_S = 0.5
+DISK_CHECK_S: Final = 1.0
+DISK_RETRY_S: Final = 0.5
+ROWS_PER_PLACE: Final = 4
+"""Rows of a waiting batch that take up as much memory as one waiting command."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +63,12 @@ class Committer:
         on_commit: told each delta once it is durable (notifications).
         after_answers: called after the answers of one commit were given (sessions flush here).
         on_fatal: told the error after which this node must stop.
+
+    Attributes:
+        readers: threads for reading the tables.
+        committed_position: of the newest durable entry.
+        committed_record: that holds it; None in an empty bank.
+        committed_lsn: number of that record.
     """
 
     def __init__(
@@ -73,28 +87,36 @@ class Committer:
         self._on_fatal = on_fatal
         self._loop = asyncio.get_running_loop()
         self._journal_writer = JournalWriter(engine.journal, self._loop)
-        self._tables_worker = Worker("tables", self._loop)
         self.readers = ThreadPoolExecutor(2, thread_name_prefix="reader")
+        self._applier = Applier(
+            engine,
+            entries_max=settings.unapplied_entries_max,
+            on_applied=self._judge_waiting,
+            on_space=self._note_state,
+            on_fatal=self._fail,
+        )
+        self.apply_seconds = self._applier.seconds
+        self.wait_applied = self._applier.wait
         self._waiting: deque[tuple[Command, Answered]] = deque()
+        self._places = 0
         self._open: list[tuple[Answered, Any]] = []
-        self._position_waiters: deque[tuple[int, Callable[[], None]]] = deque()
-        self._applied_waiters: list[tuple[int, asyncio.Future[None]]] = []
-        self._unapplied: list[Delta] = []
-        self._unapplied_entries = 0
+        self._written: list[tuple[Answered, Any]] = []  # answers of the record being written
+        self._written_position = 0
         self._is_loading = False
         self._is_scheduled = False
         self._is_writing = False
-        self._is_applying = False
         self._is_closing = False
-        self._disk_full: DiskFull | None = None
-        self._failure: FortressError | None = None
-        self._apply_timer: asyncio.TimerHandle | None = None
+        self._refusal: FortressError | None = None  # what new commands are answered; follows from the four below
+        self._failure: OutcomeUnknown | None = None
+        self._journal_full: DiskFull | None = None
+        self._low_space: DiskFull | None = None
+        self._turn: asyncio.Future[None] | None = None
         self.committed_record = engine.last
         self.committed_lsn = engine.last.lsn if engine.last else 0
         self.committed_position = engine.state.position
         self.batch_sizes = Histogram()
         self.write_seconds = Histogram()
-        self.apply_seconds = Histogram()
+        self._retry_timer: asyncio.TimerHandle | None = None
         self._disk_timer = self._loop.call_later(DISK_CHECK_S, self._check_disk)
 
     # --- Taking commands -------------------------------------------------------------------------------------------
@@ -106,19 +128,18 @@ class Committer:
             DiskFull: no entries are taken until there is space.
             ShuttingDown, OutcomeUnknown: this committer takes nothing any more.
         """
-        if self._failure is not None or self._disk_full is not None or self._is_closing:
-            raise self._refusal()
+        if self._refusal is not None:
+            raise _fresh(self._refusal)
         if self._waiting or self._is_full():
-            if len(self._waiting) >= self._settings.queue_max:
-                raise Busy(f"{len(self._waiting)} commands wait already", {"queue_max": self._settings.queue_max})
-            self._waiting.append((command, answered))
+            self._enqueue(command, answered)
             return
-        if type(command) is MoveMoney:
-            if self.engine.state.lacks_move(command.id, command.debit, command.credit):
-                self._wait_for_load(command, answered)
-                return
-        elif self._wanted(command) is not None:
-            self._wait_for_load(command, answered)
+        if type(command) is MoveMoney:  # as in _wanted, without the call
+            is_lacking = self.engine.state.lacks_move(command.id, command.debit, command.credit)
+        else:
+            is_lacking = self._wanted(command) is not None
+        if is_lacking:
+            self._enqueue(command, answered)
+            self._load()
             return
         self._judge(command, answered)
         if not self._is_scheduled and not self._is_writing:
@@ -145,55 +166,86 @@ class Committer:
             if future.done():
                 return
             if isinstance(outcome, FortressError):
-                future.set_exception(outcome)
+                future.set_exception(_fresh(outcome))
             else:
                 future.set_result(outcome)
 
         self.submit(command, answered)
         return await future
 
-    def _refusal(self) -> FortressError:
-        return self._failure or self._disk_full or ShuttingDown("the bank is going down")
+    def when_committed(self, position: int, answered: Answered, outcome: Any = None) -> None:
+        """Call ``answered(outcome)`` once the position, which was judged, is committed: at once when it is.
+
+        ``answered`` is told a FortressError instead when that cannot be waited for.
+        """
+        if position <= self.committed_position:
+            answered(outcome)
+        elif self._failure is not None or self._journal_full is not None:
+            answered(self._failure or self._journal_full)
+        elif self._is_writing and position <= self._written_position:
+            self._written.append((answered, outcome))
+        else:
+            self._open.append((answered, outcome))
+            self._schedule()
 
     def _is_full(self) -> bool:
+        pending, settings = self.engine, self._settings
         return (
-            len(self.engine.pending) >= self._settings.batch_entries_max
-            or self._unapplied_entries >= self._settings.unapplied_entries_max
+            len(pending.pending) >= settings.batch_entries_max
+            or pending.pending_bytes >= RECORD_BYTES_FULL
+            or self._applier.entries >= settings.unapplied_entries_max
         )
 
-    def _wanted(self, command: Command) -> Any:
+    def _wanted(self, command: Command) -> Wanted | None:
         state = self.engine.state
+        if type(command) is MoveMoney and not state.lacks_move(command.id, command.debit, command.credit):
+            return None
         return state.missing_for_batch(command.rows) if type(command) is MoveBatch else state.missing(command)
 
-    def _wait_for_load(self, command: Command, answered: Answered) -> None:
+    def _enqueue(self, command: Command, answered: Answered) -> None:
+        if self._places >= self._settings.queue_max:
+            raise Busy(f"{len(self._waiting)} commands wait already", {"queue_max": self._settings.queue_max})
         self._waiting.append((command, answered))
-        self._load()
+        self._places += _places_of(command)
 
     def _judge(self, command: Command, answered: Answered) -> None:
         engine = self.engine
         now_us = engine.clock(time.time_ns() // 1000)
+        outcome: Any
         try:
-            outcome: Any
             if type(command) is MoveBatch:
                 outcome = engine.judge_batch(command, now_us)
             else:
                 outcome = engine.judge(command, now_us)
-        except LedgerError as error:
-            self._fail(error)
-            answered(self._refusal())
+        except Exception as error:
+            self._on_fault(error, command, answered)
             return
         self._open.append((answered, outcome))
 
+    def _on_fault(self, error: Exception, command: Command, answered: Answered) -> None:
+        """Answer a command on which judging failed; if it left half of itself in the books, the node must stop."""
+        log_event(logger, logging.ERROR, "judging failed", command=type(command).__name__, reason=repr(error))
+        engine = self.engine
+        fault = error if isinstance(error, LedgerError) else LedgerError(f"judging failed: {error!r}")
+        self._open.append((answered, LedgerError("the server failed on this request; its log says why")))
+        is_whole = engine.state.position == engine.tree.size + len(engine.pending)
+        if isinstance(error, LedgerError) or not is_whole or type(command) is MoveBatch:
+            self._fail(fault)
+
     # --- Reading what memory lacks ---------------------------------------------------------------------------------
     def _load(self) -> None:
-        """Read what the waiting commands lack, all in one go, then judge them in order."""
-        if self._is_loading or not self._waiting:
+        """Read what the waiting commands lack, those of about one record in one go, then judge them in order."""
+        if self._is_loading:
             return
-        wanted = None
+        wanted: Wanted | None = None
+        places = 0
         for command, _ in self._waiting:
             more = self._wanted(command)
             if more is not None:
                 wanted = more if wanted is None else wanted.merged(more)
+            places += _places_of(command)
+            if places >= self._settings.batch_entries_max:
+                break
         if wanted is None:
             self._judge_waiting()
             return
@@ -204,25 +256,30 @@ class Committer:
         def loaded(done: asyncio.Future[Any]) -> None:
             self._is_loading = False
             error = done.exception()
-            if isinstance(error, LedgerError):
-                self._fail(error)
-            elif error is not None:
-                self._fail(LedgerError(f"reading the tables failed: {error}"))
-            else:
+            if error is None:
                 self.engine.state.fill(chosen, done.result())
                 self._judge_waiting()
+            else:
+                fault = error if isinstance(error, LedgerError) else LedgerError(f"reading the tables failed: {error}")
+                self._fail(fault)
 
         task.add_done_callback(loaded)
 
     def _judge_waiting(self) -> None:
+        if self._waiting:
+            self._judge_some()
+        self._schedule()
+
+    def _judge_some(self) -> None:
+        """Judge what waits, in order, until something must be read first or the open record is full."""
         while self._waiting and not self._is_full():
             command, answered = self._waiting[0]
             if self._wanted(command) is not None:
                 self._load()
-                break
+                return
             self._waiting.popleft()
+            self._places -= _places_of(command)
             self._judge(command, answered)
-        self._schedule()
 
     # --- Writing ---------------------------------------------------------------------------------------------------
     def _schedule(self) -> None:
@@ -235,183 +292,139 @@ class Committer:
         self._is_scheduled = False
         if self._is_writing or self._failure is not None:
             return
-        answers, self._open = self._open, []
         try:
             closed = self.engine.close_record(time.time_ns() // 1000, self.committed_lsn)
-        except LedgerError as error:
-            self._open = answers
-            self._fail(error)
+        except FortressError as error:
+            self._fail(error if isinstance(error, LedgerError) else LedgerError(f"a record failed: {error}"))
             return
+        answers, self._open = self._open, []
         if closed is None:
             self._answer(answers)
             return
+        record, delta = closed
         self._is_writing = True
-        self._write(*closed, answers)
+        self._written = answers
+        self._written_position = record.first_position + record.count
+        self._write(record, delta)
+        if self._waiting:
+            self._judge_some()
 
-    def _write(self, record: Record, delta: Delta, answers: list[tuple[Answered, Any]]) -> None:
+    def _write(self, record: Record, delta: Delta) -> None:
         started = time.perf_counter_ns()
 
         def written(_: object, error: BaseException | None) -> None:
             if error is None:
                 self.write_seconds.record(time.perf_counter_ns() - started)
-                self._durable(record, delta, answers)
+                self._durable(record, delta)
             elif isinstance(error, DiskFull):
-                self._wait_for_space(record, delta, answers, error)
+                self._wait_for_space(record, delta, error)
             else:
-                self._open = answers + self._open
-                failure = error if isinstance(error, LedgerError) else LedgerError(f"writing failed: {error}")
-                self._fail(failure)
+                self._fail(error if isinstance(error, LedgerError) else LedgerError(f"writing failed: {error}"))
+                self._refuse_written(OutcomeUnknown(_STOPPED))
 
         self._journal_writer.write(record, done=written)
 
-    def _durable(self, record: Record, delta: Delta, answers: list[tuple[Answered, Any]]) -> None:
+    def _durable(self, record: Record, delta: Delta) -> None:
         self._is_writing = False
-        self._disk_full = None
         self.committed_record = record
         self.committed_lsn = record.lsn
-        self.committed_position = record.first_position + record.count
+        self.committed_position = self._written_position
         self.batch_sizes.record(record.count * 1000)
-        self._unapplied.append(delta)
-        self._unapplied_entries += record.count
+        answers, self._written = self._written, []
+        if self._journal_full is not None:
+            self._journal_full = None
+            self._note_state()
+            log_event(logger, logging.INFO, "journal goes on")
+        self._applier.take(delta)
         if self._waiting:
-            self._judge_waiting()
+            self._judge_some()
         if self.engine.pending:
             self._cut()  # the disk works on the next record while this one's answers go out
         self._on_commit(delta)
         self._answer(answers)
-        self._apply_soon()
 
     def _answer(self, answers: list[tuple[Answered, Any]]) -> None:
         for answered, outcome in answers:
-            answered(outcome)
-        waiters, position = self._position_waiters, self.committed_position
-        while waiters and waiters[0][0] <= position:
-            waiters.popleft()[1]()
+            try:
+                answered(outcome)
+            except Exception:
+                logger.exception("an answer failed")  # the others get theirs
         self._after_answers()
         self._schedule()
-
-    def when_committed(self, position: int, ready: Callable[[], None]) -> None:
-        """Call ``ready`` once the position is committed: at once when it is."""
-        if position <= self.committed_position:
-            ready()
-        else:
-            self._position_waiters.append((position, ready))
-
-    # --- The tables ------------------------------------------------------------------------------------------------
-    def _apply_soon(self) -> None:
-        if self._is_applying or not self._unapplied:
-            return
-        if self._unapplied_entries >= APPLY_ENTRIES_MIN or self._applied_waiters:
-            self._apply()
-        elif self._apply_timer is None:
-            self._apply_timer = self._loop.call_later(APPLY_EVERY_S, self._apply)
-
-    def _apply(self) -> None:
-        if self._apply_timer is not None:
-            self._apply_timer.cancel()
-            self._apply_timer = None
-        if self._is_applying or not self._unapplied:
-            return
-        deltas, self._unapplied = self._unapplied, []
-        self._is_applying = True
-        started = time.perf_counter_ns()
-
-        def applied(_: object, error: BaseException | None) -> None:
-            self._is_applying = False
-            if isinstance(error, DiskFull):
-                self._unapplied = deltas + self._unapplied
-                self._disk_full = error
-                self._apply_timer = self._loop.call_later(DISK_RETRY_S, self._apply)
-            elif error is not None:
-                self._fail(error if isinstance(error, LedgerError) else LedgerError(f"the tables failed: {error}"))
-            else:
-                self.apply_seconds.record(time.perf_counter_ns() - started)
-                self._applied(sum(delta.count for delta in deltas))
-
-        self._tables_worker.submit(self.engine.store.apply, deltas, done=applied)
-
-    def _applied(self, count: int) -> None:
-        self._unapplied_entries -= count
-        position = self.engine.store.applied_position
-        self.engine.state.trim(position)
-        still = []
-        for wanted, future in self._applied_waiters:
-            if wanted > position:
-                still.append((wanted, future))
-            elif not future.done():
-                future.set_result(None)
-        self._applied_waiters = still
-        if self._waiting:
-            self._judge_waiting()
-        self._apply_soon()
-
-    async def wait_applied(self, position: int) -> None:
-        """Wait until the tables hold everything up to ``position``; hurries the tables on.
-
-        Raises:
-            FortressError: the committer has stopped.
-        """
-        if position <= self.engine.store.applied_position:
-            return
-        if self._failure is not None:
-            raise self._failure
-        future: asyncio.Future[None] = self._loop.create_future()
-        self._applied_waiters.append((position, future))
-        self._apply_soon()
-        await future
+        if self._turn is not None and not self._turn.done():
+            self._turn.set_result(None)
 
     # --- When the disk is full, or worse ---------------------------------------------------------------------------
+    def _note_state(self) -> None:
+        """Work out what new commands are answered: None, that they are taken."""
+        is_closing = ShuttingDown("the bank is going down") if self._is_closing else None
+        is_full = self._journal_full or self._applier.disk_full or self._low_space
+        self._refusal = self._failure or is_closing or is_full
+
     def _check_disk(self) -> None:
         """Stop taking entries while there is still room for those already judged."""
-        if self._failure is None and not self._is_closing:
-            self._disk_timer = self._loop.call_later(DISK_CHECK_S, self._check_disk)
-            if self.engine.journal.low_space():
-                self._disk_full = DiskFull("the bank's disk is nearly full")
-            elif not self._is_writing:
-                self._disk_full = None
+        self._disk_timer = self._loop.call_later(DISK_CHECK_S, self._check_disk)
+        was_low = self._low_space is not None
+        self._low_space = DiskFull("the bank's disk is nearly full") if self.engine.journal.low_space() else None
+        is_low = self._low_space is not None
+        if is_low is not was_low:
+            level = logging.WARNING if is_low else logging.INFO
+            log_event(logger, level, "disk nearly full" if is_low else "disk has space again")
+            self._note_state()
 
-    def _wait_for_space(
-        self, record: Record, delta: Delta, answers: list[tuple[Answered, Any]], error: DiskFull
-    ) -> None:
-        """Tell everybody, keep the record, and write it once there is space: repeats find it done."""
-        self._disk_full = error
-        for answered, _ in answers + self._open:
-            answered(error)
-        while self._waiting:
-            self._waiting.popleft()[1](error)
-        self._open = []
-        self._after_answers()
-        self._loop.call_later(DISK_RETRY_S, self._write, record, delta, [])
+    def _wait_for_space(self, record: Record, delta: Delta, error: DiskFull) -> None:
+        """Tell everybody, keep what was judged, and write it once there is space: repeats find it done."""
+        if self._journal_full is None:
+            log_event(logger, logging.WARNING, "journal waits", reason=error.message)
+        self._journal_full = error
+        self._note_state()
+        self._applier.refuse_waiters(error)
+        self._refuse_written(error)
+        self._refuse_all(error)
+        self._retry_timer = self._loop.call_later(DISK_RETRY_S, self._write, record, delta)
 
     def _fail(self, error: LedgerError) -> None:
-        """Stop for good: what is under way has an unknown outcome."""
+        """Stop for good: what is under way has an unknown outcome; only what the disk still confirms is answered."""
         if self._failure is not None:
             return
-        self._failure = OutcomeUnknown("the node has stopped; whether this was done is not known")
-        for answered, _ in self._open:
-            answered(self._failure)
-        while self._waiting:
-            self._waiting.popleft()[1](self._failure)
-        for _, future in self._applied_waiters:
-            if not future.done():
-                future.set_exception(self._failure)
-        self._open = []
-        self._after_answers()
+        self._failure = OutcomeUnknown(_STOPPED)
+        self._note_state()
+        self._applier.fail(self._failure)
+        self._refuse_all(self._failure)
         self._on_fatal(error)
+
+    def _refuse_written(self, error: FortressError) -> None:
+        answers, self._written = self._written, []
+        self._answer([(answered, error) for answered, _ in answers])
+
+    def _refuse_all(self, error: FortressError) -> None:
+        """Tell all whose answers waited for the open record, or who waited to be judged."""
+        refused = [*(answered for answered, _ in self._open), *(answered for _, answered in self._waiting)]
+        self._open = []
+        self._waiting.clear()
+        self._places = 0
+        self._answer([(answered, error) for answered in refused])
 
     async def close(self) -> None:
         """Write and apply everything taken, then end the threads; new commands are refused from now on."""
         self._is_closing = True
-        while self._failure is None and self._disk_full is None and (self._waiting or self._open or self._is_writing):
-            await asyncio.sleep(0.001)
-        if self._failure is None and self._disk_full is None:
+        self._note_state()
+        while self._has_work() and self._failure is None and self._journal_full is None:
+            self._turn = self._loop.create_future()
+            await self._turn
+        try:
             await self.wait_applied(self.committed_position)
+        except FortressError as error:
+            log_event(logger, logging.WARNING, "tables not brought up to the journal", reason=error.message)
         self._disk_timer.cancel()
-        if self._apply_timer is not None:
-            self._apply_timer.cancel()
+        if self._retry_timer is not None:
+            self._retry_timer.cancel()
         self._journal_writer.close()
-        self._tables_worker.close()
-        self.readers.shutdown()
+        await asyncio.to_thread(self._applier.close)
+        await asyncio.to_thread(self.readers.shutdown)
+
+    def _has_work(self) -> bool:
+        return bool(self._waiting or self._open or self.engine.pending or self._is_writing)
 
     def statistics(self) -> dict[str, Any]:
         """Take a snapshot for the monitor."""
@@ -420,10 +433,23 @@ class Committer:
             "position": self.committed_position,
             "applied_position": self.engine.store.applied_position,
             "waiting": len(self._waiting),
-            "unapplied": self._unapplied_entries,
-            "disk_full": self._disk_full is not None,
+            "unapplied": self._applier.entries,
+            "disk_full": bool(self._journal_full or self._applier.disk_full or self._low_space),
             "failed": self._failure is not None,
         }
+
+
+_STOPPED = "the node has stopped; whether this was done is not known"
+
+
+def _places_of(command: Command) -> int:
+    """Tell how many places of the queue a command takes."""
+    return 1 + len(command.rows) // ROWS_PER_PLACE if type(command) is MoveBatch else 1
+
+
+def _fresh(error: FortressError) -> FortressError:
+    """Make an error that nobody has raised yet: one raised again and again would gather a traceback without end."""
+    return type(error)(error.message, error.facts)
 
 
 __all__ = ["Answered", "Committer", "CommitterSettings", "Status"]
