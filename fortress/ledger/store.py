@@ -16,8 +16,9 @@ from typing import Any
 import apsw
 import msgspec
 
-from fortress.errors import BooksBroken, DiskFull, KeyUnusable, StoreCorrupt
+from fortress.errors import BooksBroken, StoreCorrupt
 from fortress.ledger import entries as codec
+from fortress.ledger.database import connect, transaction, translated
 from fortress.ledger.delta import Delta
 from fortress.ledger.entries import AnyEntry
 from fortress.ledger.memory import NUMBER_FIRST, TIME_ORDERED, Loaded, Memory, Wanted
@@ -77,27 +78,13 @@ class Store:
 
     # --- Connections -----------------------------------------------------------------------------------------------
     def _connect(self, cache_mb: int) -> apsw.Connection:
-        try:
-            db = apsw.Connection(str(self.path))
-            db.execute("PRAGMA cipher = 'aegis'")
-            db.execute(f'PRAGMA key = "raw:{self._key.hex()}"')
-            db.execute("PRAGMA journal_mode = wal")
-            db.execute(
-                f"PRAGMA synchronous = normal; PRAGMA cache_size = {-1024 * cache_mb}; PRAGMA temp_store = memory"
-            )
-            db.execute("PRAGMA wal_autocheckpoint = 8000")
-            db.execute("SELECT count(*) FROM sqlite_schema").fetchall()
-        except apsw.NotADBError as error:
-            raise KeyUnusable(f"{self.path.name} does not open with this folder's key") from error
-        except apsw.Error as error:
-            raise StoreCorrupt(f"{self.path.name} cannot be opened: {error}") from error
-        db.set_busy_timeout(10_000)
-        return db
+        pragmas = f"PRAGMA synchronous = normal; PRAGMA cache_size = {-1024 * cache_mb}; PRAGMA temp_store = memory"
+        return connect(self.path, self._key, pragmas=f"{pragmas}; PRAGMA wal_autocheckpoint = 8000")
 
     def _create(self) -> None:
         with self._translated():
             if not self._writer.execute("SELECT count(*) FROM sqlite_schema").fetchall()[0][0]:
-                with self._writer:
+                with transaction(self._writer):
                     self._writer.execute(SCHEMA)
                     self._writer.execute(
                         "INSERT INTO meta VALUES"
@@ -115,8 +102,8 @@ class Store:
         with self._translated():
             return self._meta("applied_lsn"), self._meta("applied_hash"), self._meta("position")
 
-    def _translated(self) -> _Translated:
-        return _Translated(self.path.name)
+    def _translated(self) -> translated:
+        return translated(self.path.name)
 
     def reader(self) -> apsw.Connection:
         """Give the calling thread's own connection for reading."""
@@ -155,7 +142,7 @@ class Store:
         last = deltas[-1]
         position = last.first_position + last.count - 1
         db = self._writer
-        with self._translated(), db:
+        with self._translated(), transaction(db):
             for sql, bindings in statements:
                 db.execute(sql, bindings)
             db.execute("UPDATE meta SET value = ? WHERE key = 'applied_lsn'", (last.lsn,))
@@ -296,24 +283,6 @@ class Store:
             return b"".join([leaf_hash(row[0]) for row in self.read(sql, (first, first + TILE_WIDTH))])
         sql = "SELECT hashes FROM tiles WHERE level = ? AND number >= ? AND number < ? ORDER BY number"
         return b"".join([tile_root(row[0]) for row in self.read(sql, (level - 1, first, first + TILE_WIDTH))])
-
-
-class _Translated:
-    """Turn the database's errors into the ledger's at the border of the room."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, apsw.FullError):
-            raise DiskFull(f"no space left to write {self._name}") from error
-        if isinstance(error, apsw.IOError) and "disk" in str(error).lower() and "full" in str(error).lower():
-            raise DiskFull(f"no space left to write {self._name}") from error
-        if isinstance(error, apsw.Error):
-            raise StoreCorrupt(f"{self._name}: {error}") from error
 
 
 def _hexes(keys: Iterable[bytes]) -> str:

@@ -9,15 +9,16 @@ Blocking: call it from pool threads.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import apsw
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from fortress.errors import DiskFull, KeyUnusable, StoreCorrupt
+from fortress.errors import StoreCorrupt
+from fortress.ledger.database import connect, translated
 
 NONCE_SIZE_BYTES = 12
 _LOGIN_KEY = b"fortress login key v1"
@@ -35,19 +36,10 @@ class Vault:
     def __init__(self, path: Path, key: bytes, *, entropy: Callable[[int], bytes] = os.urandom) -> None:
         self._bank_key = AESGCM(key)
         self._entropy = entropy
-        try:
-            self._db = apsw.Connection(str(path))
-            self._db.execute("PRAGMA cipher = 'aegis'")
-            self._db.execute(f'PRAGMA key = "raw:{key.hex()}"')
-            self._db.execute("PRAGMA journal_mode = wal")
-            self._db.execute("PRAGMA synchronous = full; PRAGMA secure_delete = on")
-            self._db.execute("CREATE TABLE IF NOT EXISTS people (handle BLOB PRIMARY KEY, key BLOB NOT NULL)")
-        except apsw.NotADBError as error:
-            raise KeyUnusable(f"{path.name} does not open with this folder's key") from error
-        except apsw.FullError as error:
-            raise DiskFull(f"no space left to write {path.name}") from error
-        except apsw.Error as error:
-            raise StoreCorrupt(f"{path.name}: {error}") from error
+        self._name = path.name
+        self._lock = threading.Lock()  # several threads come here, and a connection serves one at a time
+        self._db = connect(path, key, pragmas="PRAGMA synchronous = full; PRAGMA secure_delete = on")
+        self._execute("CREATE TABLE IF NOT EXISTS people (handle BLOB PRIMARY KEY, key BLOB NOT NULL)")
 
     def close(self) -> None:
         """Close the file."""
@@ -73,22 +65,24 @@ class Vault:
 
     def open_person(self, handle: bytes, sealed: bytes) -> bytes | None:
         """Open personal data; None when the person was erased."""
-        rows: list[Any] = self._db.execute("SELECT key FROM people WHERE handle = ?", (handle,)).fetchall()
+        rows = self._execute("SELECT key FROM people WHERE handle = ?", handle)
         return self._opened(AESGCM(rows[0][0]), handle, sealed, _PERSON) if rows else None
 
     def erase_person(self, handle: bytes) -> None:
         """Destroy a customer's own key; what is sealed under it can be read by nobody from now on."""
-        self._db.execute("DELETE FROM people WHERE handle = ?", (handle,))
-        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._execute("DELETE FROM people WHERE handle = ?", handle)
+        # the write-ahead file still holds the page with the key
+        self._execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _person_key(self, handle: bytes) -> bytes:
-        try:
-            self._db.execute("INSERT OR IGNORE INTO people VALUES (?, ?)", (handle, self._entropy(32)))
-        except apsw.FullError as error:
-            raise DiskFull("no space left to write a customer's key") from error
-        rows: list[Any] = self._db.execute("SELECT key FROM people WHERE handle = ?", (handle,)).fetchall()
-        key: bytes = rows[0][0]
+        self._execute("INSERT OR IGNORE INTO people VALUES (?, ?)", handle, self._entropy(32))
+        key: bytes = self._execute("SELECT key FROM people WHERE handle = ?", handle)[0][0]
         return key
+
+    def _execute(self, sql: str, *bindings: bytes) -> list[Any]:
+        with self._lock, translated(self._name):
+            rows: list[Any] = self._db.execute(sql, bindings).fetchall()
+        return rows
 
     def _opened(self, key: AESGCM, handle: bytes, sealed: bytes, label: bytes) -> bytes:
         try:
