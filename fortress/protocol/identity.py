@@ -33,6 +33,8 @@ STATEMENT_LABEL: Final = b"fortress noise static key v1"
 BANK_URI_PREFIX: Final = "urn:fortress:bank:"
 PAYLOAD_SIZE_BYTES_MAX: Final = 16 * 1024
 CHAIN_LENGTH_MAX: Final = 4
+DOCUMENT_SIGNING: Final = x509.ObjectIdentifier("1.3.6.1.5.5.7.3.36")
+"""The usage that a bank's certificate must carry (RFC 9336)."""
 
 _UNDERSTOOD: Final = frozenset(
     {
@@ -122,6 +124,9 @@ def verify_identity(
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         if bank_uri(bank_id) not in names.get_values_for_type(x509.UniformResourceIdentifier):
             raise ServerNotTrusted(f"the certificate is not for the bank {bank_id!r}")
+        if DOCUMENT_SIGNING not in leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value:
+            # A node's TLS certificate names the bank too; whoever ends TLS must not pass for the bank itself.
+            raise ServerNotTrusted("the certificate is not one that may sign for the bank")
         _check_signature(leaf, signature, static_key_statement(bank_id, static_public))
     except InvalidSignature as exc:
         raise ServerNotTrusted("a signature of the server's identity is wrong") from exc

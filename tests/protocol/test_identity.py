@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -39,6 +39,7 @@ def make(
     starts: timedelta = timedelta(days=-1),
     may_sign: bool | None = True,
     odd_extension: bool = False,
+    usage: x509.ObjectIdentifier = identity.DOCUMENT_SIGNING,
 ) -> Pair:
     """Make a certificate, by itself or by an issuer."""
     key = key or new_key()
@@ -56,11 +57,12 @@ def make(
     )
     if may_sign is not None:
         signs = ca and may_sign
-        usage = x509.KeyUsage(True, False, False, False, False, signs, signs, False, False)
-        builder = builder.add_extension(usage, critical=True)
+        key_usage = x509.KeyUsage(True, False, False, False, False, signs, signs, False, False)
+        builder = builder.add_extension(key_usage, critical=True)
     if bank is not None:
         names = [x509.DNSName("localhost"), x509.UniformResourceIdentifier(f"urn:fortress:bank:{bank}")]
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
     if odd_extension:
         odd = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), b"\x05\x00")
         builder = builder.add_extension(odd, critical=True)
@@ -151,6 +153,13 @@ def test_another_bank_of_the_same_ca_is_not_this_bank() -> None:
     for bank in ("a", "b"):
         with pytest.raises(ServerNotTrusted, match="not for the bank 'a'"):
             check(payload_of([other], bank=bank))
+
+
+def test_a_nodes_tls_certificate_cannot_stand_for_its_bank() -> None:
+    """Whoever ends TLS holds a certificate that names the bank, and still cannot sign a sealed channel's key."""
+    node = make("node", issuer=ROOT, bank="a", usage=ExtendedKeyUsageOID.SERVER_AUTH)
+    with pytest.raises(ServerNotTrusted, match="may sign for the bank"):
+        check(payload_of([node]))
 
 
 def test_a_certificate_without_names_is_of_no_bank() -> None:
