@@ -234,7 +234,8 @@ class Bank:
 
     def _answers(self) -> bool:
         try:
-            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            for port in filter(None, (self.port, self.monitor_port)):  # the page comes last; no port, no page
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
         except OSError:
             return False
         return True

@@ -36,7 +36,7 @@ from bench.measurement import LOAD_S_MAX, add_options, answer_of, at_least, chec
 from fortress.errors import UsageError
 
 PROFILE = report.RESULTS / "logins-profile.txt"
-PROFILE_RATE = 400
+PROFILE_RATE = 200
 PROFILE_LINES = 50
 
 
@@ -70,7 +70,7 @@ def _measure_mode(bank: Bank, options: argparse.Namespace, mode: str) -> dict[st
     }
     if mode != "proofs":  # there the opening of channels would be counted in
         # Both processes work in the warm-up as well, about as much as while it is counted.
-        turns = per_s * (options.seconds + options.warm_up)
+        turns = max(per_s * (options.seconds + options.warm_up), 1)
         result[f"{prefix}node_cpu_us"] = round(cpu_s / turns * 1e6)
         result[f"{prefix}client_cpu_us"] = round(sum(each["client_cpu_s"] for each in found) / turns * 1e6)
     return result
@@ -98,10 +98,14 @@ def _arrivals(bank: Bank, options: argparse.Namespace, mode: str) -> list[dict[s
 
 @contextmanager
 def _profiled(bank: Bank, seconds: float) -> Iterator[None]:
-    """Sample the node's stacks, those of its libraries in C included, and write down where the time went."""
+    """Sample the node's stacks and write down where the time went.
+
+    Stacks of Python only: to unwind those in C as well stops the node for longer than it runs. What the loop does in C,
+    the handshakes of TLS above all, shows as time of the function that runs the loop.
+    """
     assert bank.process is not None
     stacks = Path(bank.folder).parent / "stacks.txt"
-    command = [_profiler(), "record", "--native", "-r", str(PROFILE_RATE), "-f", "raw", "-o", str(stacks)]
+    command = [_profiler(), "record", "--nonblocking", "-r", str(PROFILE_RATE), "-f", "raw", "-o", str(stacks)]
     command += ["-d", str(max(int(seconds), 1)), "-p", str(bank.process.pid)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as sampler:
         try:
