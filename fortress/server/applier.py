@@ -1,134 +1,150 @@
-"""Bring committed records into the tables behind the answers, many at a time.
+"""Committed records go to the tables here: behind the answers, on a thread of its own, many at a time.
 
 Late is cheap: a hundred records in one transaction cost little more than one, so the tables follow about once a second,
 at once when much has gathered, and at once when a reader waits for them. Readers of one moment share one transaction.
+
+The journal is the truth and the tables follow it, so nothing waits for them but reads that need them, and commands
+when too much is not applied yet. A full disk stops the following and nothing else: it is tried again, and who waits is
+told. Anything else that fails there ends the node.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
+from typing import Final
 
 from fortress.errors import DiskFull, FortressError, LedgerError
 from fortress.ledger.delta import Delta
 from fortress.ledger.engine import Engine
 from fortress.server.histogram import Histogram
+from fortress.server.logs import log_event
 from fortress.server.workers import Worker
 
-APPLY_ENTRIES_MIN = 16_384
-APPLY_EVERY_S = 1.0
-DISK_RETRY_S = 0.5
+APPLY_ENTRIES_MIN: Final = 16_384
+APPLY_EVERY_S: Final = 1.0
+DISK_RETRY_S: Final = 0.5
+
+logger = logging.getLogger(__name__)
 
 
 class Applier:
-    """The one writer of the tables.
+    """Bring the tables of one engine after its journal.
 
     Args:
-        engine: whose tables follow.
+        engine: the bank's ledger; only this object writes its tables.
+        entries_max: how many entries may wait for the tables before commands wait for them.
         on_applied: called after each transaction.
-        on_full: told that the disk is full; the same records are tried again by themselves.
-        on_failed: told the error after which the tables cannot go on.
+        on_space: called when the disk was found full, or has space again; `disk_full` tells which.
+        on_fatal: told the error after which this node must stop.
 
     Attributes:
-        entries: committed and not in the tables yet.
-        seconds: how long transactions took.
+        entries: how many committed entries the tables do not have yet.
+        seconds: how long each transaction took.
+        disk_full: why nothing is applied at the moment; None as a rule.
     """
 
     def __init__(
         self,
         engine: Engine,
-        loop: asyncio.AbstractEventLoop,
         *,
+        entries_max: int,
         on_applied: Callable[[], None],
-        on_full: Callable[[DiskFull], None],
-        on_failed: Callable[[LedgerError], None],
+        on_space: Callable[[], None],
+        on_fatal: Callable[[LedgerError], None],
     ) -> None:
+        self.entries = 0
+        self.seconds = Histogram()
+        self.disk_full: DiskFull | None = None
         self._engine = engine
-        self._loop = loop
+        self._entries_soon = min(APPLY_ENTRIES_MIN, entries_max)
         self._on_applied = on_applied
-        self._on_full = on_full
-        self._on_failed = on_failed
-        self._worker = Worker("tables", loop)
+        self._on_space = on_space
+        self._on_fatal = on_fatal
+        self._loop = asyncio.get_running_loop()
+        self._worker = Worker("tables", self._loop)
         self._deltas: list[Delta] = []
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._is_applying = False
         self._failure: FortressError | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self.entries = 0
-        self.seconds = Histogram()
 
-    def add(self, delta: Delta) -> None:
-        """Take a committed record's changes."""
+    def take(self, delta: Delta) -> None:
+        """Take the changes of a record that is durable; they reach the tables soon."""
         self._deltas.append(delta)
         self.entries += delta.count
-
-    def apply_soon(self) -> None:
-        """Begin a transaction if it is time for one."""
-        if self._is_applying or not self._deltas:
-            return
-        if self.entries >= APPLY_ENTRIES_MIN or self._waiters:
-            self._apply()
-        elif self._timer is None:
-            self._timer = self._loop.call_later(APPLY_EVERY_S, self._apply)
+        self._apply_soon()
 
     async def wait(self, position: int) -> None:
-        """Wait until the tables hold everything up to ``position``, and hurry them on.
+        """Wait until the tables hold everything up to ``position``, which is or will be committed; hurries them on.
 
         Raises:
-            FortressError: they never will on this node.
+            DiskFull: there is no space for that now.
+            FortressError: the node has stopped.
         """
         if position <= self._engine.store.applied_position:
             return
-        if self._failure is not None:
-            raise self._failure
+        refusal = self._failure or self.disk_full
+        if refusal is not None:
+            raise type(refusal)(refusal.message, refusal.facts)
         future: asyncio.Future[None] = self._loop.create_future()
         self._waiters.append((position, future))
-        self.apply_soon()
+        self._apply()
         await future
 
-    def fail(self, failure: FortressError) -> None:
-        """Tell those who wait that they wait in vain."""
-        self._failure = failure
+    def refuse_waiters(self, error: FortressError) -> None:
+        """Tell all who wait for the tables that what they wait for does not come now."""
         waiters, self._waiters = self._waiters, []
         for _, future in waiters:
             if not future.done():
-                future.set_exception(failure)
+                future.set_exception(type(error)(error.message, error.facts))
+
+    def fail(self, error: FortressError) -> None:
+        """Apply nothing any more, and tell all who wait."""
+        self._failure = error
+        self.refuse_waiters(error)
+        self._stop_timer()
 
     def close(self) -> None:
         """End the thread; what is not applied is replayed from the journal at the next start."""
-        self._cancel_timer()
+        self._stop_timer()
         self._worker.close()
 
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _apply_soon(self) -> None:
+        if self.entries >= self._entries_soon or self._waiters:
+            self._apply()
+        elif self._timer is None and self._deltas and self._failure is None:
+            self._timer = self._loop.call_later(APPLY_EVERY_S, self._apply)
 
     def _apply(self) -> None:
-        self._cancel_timer()
         if self._is_applying or not self._deltas or self._failure is not None:
             return
+        self._stop_timer()
         deltas, self._deltas = self._deltas, []
         self._is_applying = True
         started = time.perf_counter_ns()
 
         def applied(_: object, error: BaseException | None) -> None:
             self._is_applying = False
-            if isinstance(error, DiskFull):
-                self._deltas = deltas + self._deltas
-                self._timer = self._loop.call_later(DISK_RETRY_S, self._apply)
-                self._on_full(error)
-            elif error is not None:
-                self._on_failed(error if isinstance(error, LedgerError) else LedgerError(f"the tables failed: {error}"))
-            else:
+            if error is None:
                 self.seconds.record(time.perf_counter_ns() - started)
                 self._applied(sum(delta.count for delta in deltas))
+            elif isinstance(error, DiskFull):
+                self._deltas = deltas + self._deltas
+                self._wait_for_space(error)
+            else:
+                self._on_fatal(error if isinstance(error, LedgerError) else LedgerError(f"the tables failed: {error}"))
 
         self._worker.submit(self._engine.store.apply, deltas, done=applied)
 
     def _applied(self, count: int) -> None:
         self.entries -= count
+        if self.disk_full is not None:
+            self.disk_full = None
+            log_event(logger, logging.INFO, "tables go on")
+            self._on_space()
         position = self._engine.store.applied_position
         self._engine.state.trim(position)
         waiters, self._waiters = self._waiters, []
@@ -138,4 +154,18 @@ class Applier:
             elif not future.done():
                 future.set_result(None)
         self._on_applied()
-        self.apply_soon()
+        self._apply_soon()
+
+    def _wait_for_space(self, error: DiskFull) -> None:
+        if self.disk_full is None:
+            log_event(logger, logging.WARNING, "tables wait", reason=error.message)
+        self.disk_full = error
+        self.refuse_waiters(error)
+        self._stop_timer()
+        self._timer = self._loop.call_later(DISK_RETRY_S, self._apply)
+        self._on_space()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -12,12 +12,13 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from fortress.errors import MessageInvalid, Refused, Status
+from fortress.errors import FortressError, MessageInvalid, Refused, Status
 from fortress.ledger.commands import (
     ChangeCustomer,
     ChangeKey,
@@ -28,6 +29,7 @@ from fortress.ledger.commands import (
     KeyData,
 )
 from fortress.ledger.engine import Engine
+from fortress.ledger.entries import AnyEntry, CustomerCreated
 from fortress.ledger.merkle import EMPTY_ROOT, Tree, consistency_proof, inclusion_proof
 from fortress.ledger.model import BANK_ACTOR, Account, Actor, Customer, CustomerState
 from fortress.ledger.queries import Queries
@@ -44,6 +46,7 @@ from fortress.server.login import LoginDesk, LoginRecord
 
 Result = TypeVar("Result")
 LOGINS_REMEMBERED_MAX = 8_192
+ACTORS_REMEMBERED_MAX = 8_192
 ANONYMOUS = Actor(0, frozenset())
 
 
@@ -58,6 +61,7 @@ class Person(msgspec.Struct, frozen=True):
         return _encode(self)
 
 
+NOBODY = Person("", Profile())
 _encode = msgspec.msgpack.Encoder().encode
 _decode_person = msgspec.msgpack.Decoder(Person).decode
 
@@ -86,19 +90,18 @@ class Bank:
         self._desk = desk
         self._head_key = Ed25519PrivateKey.from_private_bytes(head_seed)
         self.head_public = self._head_key.public_key().public_bytes_raw()
-        self._actors: dict[tuple[int, frozenset[str]], Actor] = {}
-        self._logins: OrderedDict[bytes, LoginRecord] = OrderedDict()
-        self._handles: OrderedDict[int, bytes] = OrderedDict()
+        self._actors: dict[int, Actor] = {}
+        # handle -> the sealed key that the record was made of, the record
+        self._logins: OrderedDict[bytes, tuple[bytes, LoginRecord]] = OrderedDict()
 
     # --- Who asks --------------------------------------------------------------------------------------------------
     def actor(self, customer: int, roles: frozenset[str]) -> Actor:
         """Make what the rules know about who asks."""
-        key = (customer, roles)
-        actor = self._actors.get(key)
-        if actor is None:
-            if len(self._actors) >= LOGINS_REMEMBERED_MAX:
+        actor = self._actors.get(customer)
+        if actor is None or actor.roles is not roles:
+            if len(self._actors) >= ACTORS_REMEMBERED_MAX:
                 self._actors.clear()
-            actor = self._actors[key] = Actor(customer, roles)
+            actor = self._actors[customer] = Actor(customer, roles)
         return actor
 
     # --- Reading ---------------------------------------------------------------------------------------------------
@@ -107,10 +110,30 @@ class Bank:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.committer.readers, lambda: function(*arguments, **named))
 
+    async def committed(self, position: int) -> None:
+        """Wait until a position that was judged is committed: before that, nothing that shows it may be told.
+
+        Raises:
+            FortressError: that cannot be waited for now.
+        """
+        if position > self.committer.committed_position:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self.committer.when_committed(position, partial(_settle, future))
+            await future
+
     async def fill(self, wanted: Wanted | None) -> None:
-        """Read what memory lacks."""
+        """Read what memory lacks; reading alone must not make it grow, so what is long unused is forgotten."""
         if wanted is not None:
             self.state.fill(wanted, await self.read(self.engine.store.load, wanted))
+            self.state.trim(self.engine.store.applied_position)
+
+    async def known(self, id: bytes) -> tuple[int, AnyEntry] | None:
+        """Give position and content of the first entry written under an id, once it is committed."""
+        known = self.state.known(id)
+        if known is None:
+            return await self.read(self.queries.entry_of, id)
+        await self.committed(known[0])
+        return known
 
     async def account(self, number: int) -> Account | None:
         """Give an account as it is judged now, reading it if memory does not have it."""
@@ -132,19 +155,27 @@ class Bank:
         await self.fill(self.state.want_customer(handle=handle))
         customer = self.state.customer_by_handle(handle)
         if customer is None or customer.state == CustomerState.erased:
+            await self.committed(customer.position if customer is not None else 0)
             raise Refused(Status.customer_unknown)
         return customer
+
+    async def customer_number(self, username: str) -> int:
+        """Give the number of whoever has or had this username, for a command that the rules refuse; 0 for nobody."""
+        handle = self._desk.handle_of(username)
+        await self.fill(self.state.want_customer(handle=handle))
+        customer = self.state.customer_by_handle(handle)
+        return customer.customer if customer is not None else 0
 
     async def tables_hold(self, position: int) -> None:
         """Wait until the tables hold everything up to a position that memory has seen."""
         await self.committer.wait_applied(min(position, self.engine.state.position))
 
     async def person(self, customer: Customer) -> Person:
-        """Open a customer's personal data; an erased one's is empty."""
-        if customer.state == CustomerState.erased or not customer.profile:
-            return Person("", Profile())
-        plain = await self.read(self.vault.open_person, customer.handle, customer.profile)
-        return Person("", Profile()) if plain is None else _decode_person(plain)
+        """Open a customer's personal data as it is now, once that is committed; an erased one's is empty."""
+        handle, sealed = customer.handle, customer.profile
+        await self.committed(customer.position)
+        plain = await self.read(self.vault.open_person, handle, sealed) if sealed else None
+        return NOBODY if plain is None else _decode_person(plain)
 
     async def username(self, number: int) -> str:
         """Name a customer for people; the bank itself is ``bank``."""
@@ -159,34 +190,41 @@ class Bank:
     async def find_login(self, username: str) -> LoginRecord | None:
         """Find who has a username; what was found lately is answered without leaving the loop."""
         handle = self._desk.handle_of(username)
-        known = self._logins.get(handle)
         customer = self.state.customer_by_handle(handle)
         if customer is None:
             await self.fill(self.state.want_customer(handle=handle))
             customer = self.state.customer_by_handle(handle)
-        if customer is None or customer.state == CustomerState.erased:
-            return None
-        if known is not None and self._is_current(known, customer):
-            return known
-        return self._remember(customer, username)
+        return await self._login_of(customer, username)
 
     async def find_customer(self, customer: int) -> LoginRecord | None:
         """Find a customer by number, for a session that goes on."""
         found = await self.customer(customer)
-        if found is None or found.state == CustomerState.erased:
+        if found is None:
             return None
         known = self._logins.get(found.handle)
-        if known is not None and self._is_current(known, found):
-            return known
-        return self._remember(found, (await self.person(found)).username)
+        return await self._login_of(found, known[1].username if known else (await self.person(found)).username)
 
-    def _is_current(self, known: LoginRecord, customer: Customer) -> bool:
-        return (
-            known.roles == customer.roles
-            and known.salt == customer.salt
+    async def _login_of(self, customer: Customer | None, username: str) -> LoginRecord | None:
+        """Give what logins know of a customer as they are now, once that is committed."""
+        if customer is None:
+            return None
+        position = customer.position
+        record = None if customer.state == CustomerState.erased else self._current(customer, username)
+        if position > self.committer.committed_position:
+            await self.committed(position)
+        return record
+
+    def _current(self, customer: Customer, username: str) -> LoginRecord:
+        sealed, known = self._logins.get(customer.handle, (b"", None))
+        if (
+            known is not None
+            and sealed == customer.sealed_public  # sealed anew with each key, also one with the same salt
+            and known.roles == customer.roles
             and known.locked_until_us == customer.locked_until_us
             and known.state == CustomerState(customer.state).name
-        )
+        ):
+            return known
+        return self._remember(customer, username)
 
     def _remember(self, customer: Customer, username: str) -> LoginRecord:
         c = customer
@@ -204,7 +242,7 @@ class Bank:
             signing=c.signing,
             created_us=c.created_us,
         )
-        self._logins[c.handle] = record
+        self._logins[c.handle] = (c.sealed_public, record)
         if len(self._logins) > LOGINS_REMEMBERED_MAX:
             self._logins.popitem(last=False)
         return record
@@ -240,13 +278,20 @@ class Bank:
     async def register(self, request: Register) -> LoginRecord:
         """Make a customer from an invitation; the roles are the invitation's.
 
+        A code that is none leaves no trace: anybody could fill the journal with guesses.
+
         Raises:
             Refused: the code is wrong, used or expired, or the username taken.
         """
         digest = hashlib.sha256(request.code.encode()).digest()
-        invitation = self.state.invitation(digest)
-        role = invitation.role if invitation is not None else "customer"
         id = derived_id(b"fortress registration v1", digest + request.username.encode())
+        invitation = self.state.invitation(digest)
+        if invitation is None or now_us() >= invitation.expires_us:
+            known = await self.known(id)  # a repeat, whose first answer was lost, finds its code used by itself
+            if known is None or type(known[1]) is not CustomerCreated:
+                await self.committed(self.state.position)
+                raise Refused(Status.invitation_invalid)
+        role = invitation.role if invitation is not None else "customer"
         profile = Profile(name=request.name)
         await self.create_customer(ANONYMOUS, id, request.username, (role,), request.key, profile, invitation=digest)
         record = await self.find_login(request.username)
@@ -273,9 +318,9 @@ class Bank:
         return Done(position=accepted(verdict).position)
 
     async def lock_after_failures(self, username: str, until_us: int) -> None:
-        """Write a lockout into the journal; nothing happens when nobody has the username."""
+        """Write a lockout into the journal, unless nobody has the username or they are locked for longer already."""
         record = await self.find_login(username)
-        if record is not None:
+        if record is not None and not record.is_locked(until_us):
             await self.commit(ChangeCustomer(BANK_ACTOR, new_id(), record.customer, "lock", (), until_us))
 
     async def end_session(self, customer: int, session: bytes, until_us: int) -> None:
@@ -341,6 +386,15 @@ def accepted(verdict: Verdict) -> Verdict:
 def refusal(verdict: Verdict) -> Refused:
     """Make the error that carries a refusal."""
     return Refused(verdict.status, dict(verdict.facts))
+
+
+def _settle(future: asyncio.Future[None], outcome: FortressError | None) -> None:
+    if future.done():
+        return
+    if outcome is None:
+        future.set_result(None)
+    else:
+        future.set_exception(type(outcome)(outcome.message, outcome.facts))
 
 
 def now_us() -> int:

@@ -92,11 +92,10 @@ class Committer:
             engine,
             entries_max=settings.unapplied_entries_max,
             on_applied=self._judge_waiting,
-            on_space=self._note_state,
+            on_space=self._on_tables_space,
             on_fatal=self._fail,
         )
         self.apply_seconds = self._applier.seconds
-        self.wait_applied = self._applier.wait
         self._waiting: deque[tuple[Command, Answered]] = deque()
         self._places = 0
         self._open: list[tuple[Answered, Any]] = []
@@ -104,7 +103,8 @@ class Committer:
         self._written_position = 0
         self._is_loading = False
         self._is_scheduled = False
-        self._is_writing = False
+        self._is_writing = False  # a record is closed and not durable
+        self._is_under_way = False  # and the disk has it now
         self._is_closing = False
         self._refusal: FortressError | None = None  # what new commands are answered; follows from the four below
         self._failure: OutcomeUnknown | None = None
@@ -211,6 +211,7 @@ class Committer:
     def _judge(self, command: Command, answered: Answered) -> None:
         engine = self.engine
         now_us = engine.clock(time.time_ns() // 1000)
+        before = engine.state.position
         outcome: Any
         try:
             if type(command) is MoveBatch:
@@ -218,19 +219,18 @@ class Committer:
             else:
                 outcome = engine.judge(command, now_us)
         except Exception as error:
-            self._on_fault(error, command, answered)
+            self._on_fault(error, command, answered, is_begun=engine.state.position != before)
             return
         self._open.append((answered, outcome))
 
-    def _on_fault(self, error: Exception, command: Command, answered: Answered) -> None:
-        """Answer a command on which judging failed; if it left half of itself in the books, the node must stop."""
-        log_event(logger, logging.ERROR, "judging failed", command=type(command).__name__, reason=repr(error))
-        engine = self.engine
-        fault = error if isinstance(error, LedgerError) else LedgerError(f"judging failed: {error!r}")
+    def _on_fault(self, error: Exception, command: Command, answered: Answered, *, is_begun: bool) -> None:
+        """Answer a command on which judging failed; if a part of it is in the books already, the node must stop."""
+        logger.error("judging failed", exc_info=error, extra={"fields": {"command": type(command).__name__}})
         self._open.append((answered, LedgerError("the server failed on this request; its log says why")))
-        is_whole = engine.state.position == engine.tree.size + len(engine.pending)
-        if isinstance(error, LedgerError) or not is_whole or type(command) is MoveBatch:
-            self._fail(fault)
+        if isinstance(error, LedgerError):
+            self._fail(error)
+        elif is_begun:
+            self._fail(LedgerError(f"judging failed half-way: {error!r}"))
 
     # --- Reading what memory lacks ---------------------------------------------------------------------------------
     def _load(self) -> None:
@@ -311,8 +311,10 @@ class Committer:
 
     def _write(self, record: Record, delta: Delta) -> None:
         started = time.perf_counter_ns()
+        self._is_under_way = True
 
         def written(_: object, error: BaseException | None) -> None:
+            self._is_under_way = False
             if error is None:
                 self.write_seconds.record(time.perf_counter_ns() - started)
                 self._durable(record, delta)
@@ -361,6 +363,12 @@ class Committer:
         is_full = self._journal_full or self._applier.disk_full or self._low_space
         self._refusal = self._failure or is_closing or is_full
 
+    def _on_tables_space(self) -> None:
+        self._note_state()
+        error = self._applier.disk_full
+        if error is not None:
+            self._refuse(self._take_waiting(), error)
+
     def _check_disk(self) -> None:
         """Stop taking entries while there is still room for those already judged."""
         self._disk_timer = self._loop.call_later(DISK_CHECK_S, self._check_disk)
@@ -395,21 +403,38 @@ class Committer:
 
     def _refuse_written(self, error: FortressError) -> None:
         answers, self._written = self._written, []
-        self._answer([(answered, error) for answered, _ in answers])
+        self._refuse([answered for answered, _ in answers], error)
 
     def _refuse_all(self, error: FortressError) -> None:
-        """Tell all whose answers waited for the open record, or who waited to be judged."""
-        refused = [*(answered for answered, _ in self._open), *(answered for _, answered in self._waiting)]
-        self._open = []
+        """Tell all whose answers wait for the open record, and all who wait to be judged."""
+        answers, self._open = self._open, []
+        self._refuse([*(answered for answered, _ in answers), *self._take_waiting()], error)
+
+    def _take_waiting(self) -> list[Answered]:
+        waiting = [answered for _, answered in self._waiting]
         self._waiting.clear()
         self._places = 0
+        return waiting
+
+    def _refuse(self, refused: list[Answered], error: FortressError) -> None:
         self._answer([(answered, error) for answered in refused])
+
+    async def wait_applied(self, position: int) -> None:
+        """Wait until the tables hold everything up to ``position``, which was judged; hurries the tables on.
+
+        Raises:
+            DiskFull: there is no space for that now.
+            FortressError: the committer has stopped.
+        """
+        if self._journal_full is not None and position > self.committed_position:
+            raise _fresh(self._journal_full)
+        await self._applier.wait(position)
 
     async def close(self) -> None:
         """Write and apply everything taken, then end the threads; new commands are refused from now on."""
         self._is_closing = True
         self._note_state()
-        while self._has_work() and self._failure is None and self._journal_full is None:
+        while self._is_under_way or (self._has_work() and self._failure is None and self._journal_full is None):
             self._turn = self._loop.create_future()
             await self._turn
         try:

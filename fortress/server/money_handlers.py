@@ -1,6 +1,7 @@
 """Answer what moves money: one command to the committer, its verdict as the answer.
 
-These are hot handlers: nothing is awaited, the committer calls back once the entry is durable.
+These are hot handlers: nothing is awaited, the committer calls back once the entry is durable. The balance told is that
+of the account the money came from, or of the one it went to when that is the asker's: nobody learns another's balance.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ from functools import partial
 from typing import Any
 
 from fortress.errors import FortressError, Refused, Status
+from fortress.ledger import entries as codec
 from fortress.ledger.commands import MoveBatch, MoveMoney, PlaceHold, PostHold, ReleaseHold, ReverseMoney
-from fortress.ledger.entries import HoldPlaced, Posted
+from fortress.ledger.entries import Posted
 from fortress.ledger.model import HoldState, TransferKind
 from fortress.ledger.rules import Verdict
 from fortress.protocol import money
+from fortress.protocol.fields import Answer
 from fortress.protocol.orders import Order, verify_order
-from fortress.server.bank import Bank, refusal
+from fortress.server.bank import Bank, accepted, refusal
 from fortress.server.handlers import Handler, hot
 from fortress.server.node import Node
 from fortress.server.session import Session
@@ -36,9 +39,7 @@ def _answer(session: Session, request_id: int, takes_credit: bool, outcome: Verd
         session.refuse(request_id, refusal(outcome))
         return
     entry = outcome.entry
-    balance = 0
-    if type(entry) is Posted:
-        balance = entry.credit_balance if takes_credit else entry.debit_balance
+    balance = entry.credit_balance if takes_credit else entry.debit_balance
     session.answer(request_id, money.TransferAnswer(outcome.position, outcome.time_us, balance, outcome.replayed))
 
 
@@ -46,8 +47,6 @@ def handle_transfer(node: Node, session: Session, request_id: int, request: mone
     """Move money between two accounts."""
     bank: Bank = node.bank
     r = request
-    if r.order_signature:
-        _check_order(node, session, r)
     command = MoveMoney(
         bank.actor(session.customer, session.roles),
         _TRANSFER,
@@ -60,11 +59,18 @@ def handle_transfer(node: Node, session: Session, request_id: int, request: mone
         r.value_date,
         r.order_signature,
     )
-    bank.submit(command, partial(_answer, session, request_id, False))
+    if r.order_signature:
+        node.server.dispatcher.start(partial(_transfer_signed, command), session, request_id, r)
+    else:
+        bank.submit(command, partial(_answer, session, request_id, False))
 
 
-def _check_order(node: Node, session: Session, r: money.Transfer) -> None:
-    """Check the customer's own signature under a payment order."""
+async def _transfer_signed(command: MoveMoney, node: Node, session: Session, r: money.Transfer) -> money.TransferAnswer:
+    """Check the customer's own signature under a payment order first; their key may have to be read.
+
+    Raises:
+        Refused: it is not theirs, or not under this order.
+    """
     order = Order(
         bank=node.settings.node.bank,
         id=r.id,
@@ -75,10 +81,12 @@ def _check_order(node: Node, session: Session, r: money.Transfer) -> None:
         reference=r.reference,
         value_date=r.value_date,
     )
-    customer = node.bank.state.customer(session.customer)
+    customer = await node.bank.customer(session.customer)
     signing_key = customer.signing if customer is not None else b""
     if not verify_order(order, signature=r.order_signature, signing_key=signing_key):
         raise Refused(Status.order_signature_invalid)
+    verdict = accepted(await node.bank.commit(command))
+    return money.TransferAnswer(verdict.position, verdict.time_us, verdict.entry.debit_balance, verdict.replayed)
 
 
 def handle_deposit(node: Node, session: Session, request_id: int, request: money.Deposit) -> None:
@@ -122,38 +130,75 @@ def _position(verdict: Verdict) -> int:
     return verdict.position
 
 
+# --- Holds -----------------------------------------------------------------------------------------------------------
 def handle_hold(node: Node, session: Session, request_id: int, request: money.Hold) -> None:
     """Reserve money."""
     bank: Bank = node.bank
     r = request
     actor = bank.actor(session.customer, session.roles)
     command = PlaceHold(actor, r.id, r.debit, r.credit, r.amount_minor, r.currency, r.expires_us, r.reference)
-    bank.submit(command, partial(_answer_hold, session, request_id, bank))
-
-
-def _answer_hold(session: Session, request_id: int, bank: Bank, outcome: Any) -> None:
-    """Answer a hold with the debited account's balance, which a hold leaves as it was."""
-    if isinstance(outcome, Verdict) and outcome.status is _OK and type(outcome.entry) is HoldPlaced:
-        account = bank.state.account(outcome.entry.debit)
-        balance = account.balance if account is not None else 0
-        answer = money.TransferAnswer(outcome.position, outcome.time_us, balance, outcome.replayed)
-        session.answer(request_id, answer)
-    else:
-        _answer(session, request_id, False, outcome)
+    bank.submit(command, partial(_answer_hold, node, session, request_id))
 
 
 def handle_post(node: Node, session: Session, request_id: int, request: money.Post) -> None:
     """Take what a hold reserved."""
     bank: Bank = node.bank
     command = PostHold(bank.actor(session.customer, session.roles), request.id, request.amount_minor)
-    bank.submit(command, partial(_answer, session, request_id, True))
+    bank.submit(command, partial(_answer_hold, node, session, request_id))
 
 
 def handle_void(node: Node, session: Session, request_id: int, request: money.Void) -> None:
     """Free what a hold reserved."""
     bank: Bank = node.bank
     command = ReleaseHold(bank.actor(session.customer, session.roles), request.id, _VOIDED)
-    bank.submit(command, partial(_answer, session, request_id, False))
+    bank.submit(command, partial(_answer_hold, node, session, request_id))
+
+
+def _answer_hold(node: Node, session: Session, request_id: int, outcome: Verdict | FortressError) -> None:
+    """Tell where a hold stands, with the balance of the asker's side of it, which may have to be waited for."""
+    if isinstance(outcome, FortressError):
+        session.refuse(request_id, outcome)
+    elif outcome.status is not _OK:
+        session.refuse(request_id, refusal(outcome))
+    elif outcome.entry is None:
+        node.server.dispatcher.start(_first_hold_answer, session, request_id, outcome)
+    else:
+        balance, position = _balance_seen(node.bank, session, outcome.entry)
+        answer = money.TransferAnswer(outcome.position, outcome.time_us, balance, outcome.replayed)
+        node.bank.committer.when_committed(position, partial(answer_with, session, request_id), answer)
+
+
+def _balance_seen(bank: Bank, session: Session, entry: Any) -> tuple[int, int]:
+    """Give the balance that goes with an entry of a hold, and the position of the newest entry that it shows.
+
+    Both accounts were in memory when the hold was judged, and what is not applied yet is not forgotten.
+    """
+    credit = bank.state.account(entry.credit)
+    is_payee = credit is not None and credit.owner == session.customer
+    if type(entry) is Posted:
+        return (entry.credit_balance if is_payee else entry.debit_balance), 0
+    own = credit if is_payee else bank.state.account(entry.debit)
+    return (own.balance, own.last_position) if own is not None else (0, 0)
+
+
+async def _first_hold_answer(node: Node, session: Session, verdict: Verdict) -> money.TransferAnswer:
+    """Give the first answer again: posting and voiding have no id, so a repeat knows only where the first stands."""
+    bank = node.bank
+    await bank.tables_hold(verdict.position)
+    entry: Any = codec.decode(await bank.read(bank.queries.entry_at, verdict.position))
+    await bank.account(entry.debit)
+    await bank.account(entry.credit)
+    balance, position = _balance_seen(bank, session, entry)
+    await bank.committed(position)
+    return money.TransferAnswer(verdict.position, entry.time_us, balance, replayed=True)
+
+
+def answer_with(session: Session, request_id: int, outcome: Answer | FortressError) -> None:
+    """Give an answer that was made before and waited for, or say why it cannot be given."""
+    if isinstance(outcome, FortressError):
+        session.refuse(request_id, outcome)
+    else:
+        session.answer(request_id, outcome)
 
 
 def handle_reverse(node: Node, session: Session, request_id: int, request: money.Reverse) -> None:

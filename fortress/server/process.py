@@ -13,19 +13,20 @@ import logging
 import resource
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from cryptography import x509
 
 from fortress import __version__
-from fortress.errors import LedgerError, Refused, SettingInvalid, Status
-from fortress.ledger.commands import CreateCustomer, KeyData, OpenAccount, OpenLedger, ReleaseHold
+from fortress.errors import BooksBroken, FortressError, LedgerError, Refused, RetryableError, SettingInvalid
+from fortress.ledger.commands import Command, CreateCustomer, KeyData, OpenAccount, OpenLedger, ReleaseHold
 from fortress.ledger.engine import Engine
 from fortress.ledger.model import BANK, BANK_ACTOR, AccountKind, HoldState
 from fortress.ledger.vault import Vault
 from fortress.protocol.accounts import Profile
-from fortress.server import administration_handlers, money_handlers, reading_handlers, session_handlers
+from fortress.server import administration_handlers, approvals, money_handlers, reading_handlers, session_handlers
 from fortress.server.bank import Bank, Person, accepted, derived_id, now_us
 from fortress.server.committer import Committer, CommitterSettings
 from fortress.server.folder import Folder, data_folder
@@ -75,11 +76,13 @@ class Process:
         self.committer = Committer(
             engine,
             CommitterSettings(limits.queue_max, limits.batch_entries_max, limits.unapplied_entries_max),
-            on_commit=lambda delta: self.node.notifications.on_commit(delta),
+            on_commit=lambda delta: notifications.on_commit(delta),
             after_answers=self.server.flush,
             on_fatal=self._on_fatal,
         )
         bank = Bank(engine, self.committer, vault, desk, head_seed=keyring.head_seed)
+        notifications = Notifications(bank)
+        self.server.on_gone.append(notifications.unsubscribe)
         self.node = Node(
             settings=settings,
             bank=bank,
@@ -89,7 +92,7 @@ class Process:
             tokens=Tokens(keyring.token_seed, settings.node.bank, settings.login.token_s),
             throttle=Throttle(settings.login),
             statistics=statistics,
-            notifications=Notifications(bank),
+            notifications=notifications,
         )
         self.dispatcher = Dispatcher(
             self.node,
@@ -102,6 +105,9 @@ class Process:
         )
         self._imbalance: dict[str, int] = {}
         self._chores: list[asyncio.Task[None]] = []
+        self._certificate_expiry = _expiry_of(folder)
+        self._is_stopping = False
+        self._opened = ExitStack()  # what stopping closes, once the start has succeeded
 
     @classmethod
     async def start(
@@ -110,7 +116,7 @@ class Process:
         """Open the ledger of a folder, bring it up to date, and serve.
 
         Args:
-            folder: opened and locked by ``open_folder``; closed by :meth:`stop`.
+            folder: opened and locked by ``open_folder``; closed by :meth:`stop`, and when starting fails.
             on_progress: told records applied and to apply when the tables must catch up with the journal.
 
         Raises:
@@ -136,15 +142,20 @@ class Process:
                 on_progress=on_progress,
             )
 
-        engine = await asyncio.to_thread(open_engine)
-        vault = await asyncio.to_thread(Vault, data / "people.db", keyring.vault_key)
-        process = cls(folder, engine, vault)
-        try:
-            await process._make_whole()
-            await process.server.start(process.dispatcher)
-        except BaseException:
-            await process._close_ledger()
-            raise
+        with ExitStack() as opened:
+            opened.callback(folder.close)
+            engine = await asyncio.to_thread(open_engine)
+            opened.callback(engine.close)
+            vault = await asyncio.to_thread(Vault, data / "people.db", keyring.vault_key)
+            opened.callback(vault.close)
+            process = cls(folder, engine, vault)
+            try:
+                await process._make_whole()
+                await process.server.start(process.dispatcher)
+            except BaseException:
+                await process.committer.close()
+                raise
+            process._opened = opened.pop_all()
         # What stands now stays: the collector need not look at it again, nor at each 700 objects of a busy bank.
         gc.collect()
         gc.freeze()
@@ -159,38 +170,49 @@ class Process:
     async def _make_whole(self) -> None:
         """Open a new bank, and finish what a crash may have left half done."""
         bank, queries = self.node.bank, self.node.bank.queries
-        if not bank.state.currencies or not bank.state.administrators:
+        if not bank.state.administrators:
             await self._bootstrap(self.folder.settings.folder / BOOTSTRAP_FILE)
         for session, _ in await bank.read(queries.ended_sessions, now_us()):
             self.node.tokens.revoke(session, now_us())
-        for handle in await bank.read(queries.erased_handles):
-            await bank.read(bank.vault.erase_person, handle)
-        for approval, operation, command, asked_by in await bank.read(queries.approved_acts):
+        for approval, operation, command, asked_by in await approvals.undone(bank):
             try:
-                await administration_handlers.carry_out(self.node, approval, operation, command, asked_by)
+                await approvals.carry_out(self.node, approval, operation, command, asked_by)
             except Refused as refusal:
                 log_event(logger, logging.WARNING, "approved act refused", operation=operation, reason=str(refusal))
+        await bank.read(self._erase_people)
+
+    def _erase_people(self) -> None:
+        """Destroy the keys of the erased, should a crash have come between the entry and that."""
+        for handle in self.node.bank.queries.erased_handles():
+            self.node.bank.vault.erase_person(handle)
 
     async def _bootstrap(self, path: Path) -> None:
-        """Write a new bank's first entries: itself, its cash accounts, its first administrators."""
+        """Write a new bank's first entries: itself, its cash accounts, its first administrators.
+
+        Accounts and administrators are one record, so a crash leaves all or none of them; and all carry ids of their
+        own, so that beginning again finds what is there.
+        """
         bank = self.node.bank
         try:
             plan: dict[str, Any] = json.loads(path.read_bytes())
             currencies = tuple(str(currency) for currency in plan["currencies"])
             people: list[dict[str, Any]] = list(plan["administrators"])
+            usernames = {person["username"] for person in people}
         except FileNotFoundError as error:
             raise SettingInvalid(f"{path.name} is missing: a new bank does not know its administrators") from error
         except (ValueError, KeyError, TypeError) as error:
             raise SettingInvalid(f"{path.name} cannot be read: {error!r}") from error
+        if not people or not currencies or len(usernames) < len(people):
+            raise SettingInvalid(f"{path.name} names no administrator, one twice, or no currency")
+        commands: list[Command] = [await self._first_administrator(person, path) for person in people]
         accepted(await bank.commit(OpenLedger(BANK_ACTOR, self.folder.settings.node.bank, currencies)))
         for currency in currencies:
-            if not bank.state.currencies.get(currency):
-                id = derived_id(b"fortress cash account v1", currency.encode())
-                accepted(await bank.commit(OpenAccount(BANK_ACTOR, id, BANK, int(AccountKind.cash), currency, None)))
-        for person in people:
-            await self._bootstrap_person(person, path)
+            id = derived_id(b"fortress cash account v1", currency.encode())
+            commands.append(OpenAccount(BANK_ACTOR, id, BANK, int(AccountKind.cash), currency, None))
+        for verdict in await asyncio.gather(*map(bank.commit, commands)):
+            accepted(verdict)
 
-    async def _bootstrap_person(self, person: dict[str, Any], path: Path) -> None:
+    async def _first_administrator(self, person: dict[str, Any], path: Path) -> Command:
         bank, desk = self.node.bank, self.node.desk
         try:
             username, name = str(person["username"]), str(person.get("name", ""))
@@ -202,9 +224,7 @@ class Process:
             raise SettingInvalid(f"{path.name} cannot be read: {error!r}") from error
         profile = await bank.read(bank.vault.seal_person, handle, Person(username, Profile(name=name)).encoded())
         id = derived_id(b"fortress first administrator v1", handle)
-        verdict = await bank.commit(CreateCustomer(BANK_ACTOR, id, handle, ("administrator",), key, profile))
-        if verdict.status not in (Status.ok, Status.username_taken):
-            accepted(verdict)
+        return CreateCustomer(BANK_ACTOR, id, handle, ("administrator",), key, profile)
 
     # --- While it runs -----------------------------------------------------------------------------------------------
     async def _expire_holds(self) -> None:
@@ -213,13 +233,14 @@ class Process:
         while True:
             await asyncio.sleep(EXPIRE_EVERY_S)
             try:
-                for id in await bank.read(bank.queries.due_holds, now_us(), EXPIRE_AT_ONCE_MAX):
-                    await bank.commit(ReleaseHold(BANK_ACTOR, id, int(HoldState.expired)))
-            except LedgerError as error:
-                self._on_fatal(error)
+                due = await bank.read(bank.queries.due_holds, now_us(), EXPIRE_AT_ONCE_MAX)
+                commands = [ReleaseHold(BANK_ACTOR, id, int(HoldState.expired)) for id in due]
+                await asyncio.gather(*map(bank.commit, commands))
+            except RetryableError:
+                continue  # the disk is full, or much waits: that is told elsewhere, and holds can wait
+            except FortressError as error:
+                self._on_fatal(_as_fatal(error))
                 return
-            except Exception as error:
-                log_event(logger, logging.WARNING, "expiry waits", reason=str(error))
 
     async def _watch_books(self) -> None:
         """Add the books up, every minute."""
@@ -227,9 +248,12 @@ class Process:
         while True:
             try:
                 sums = await bank.read(bank.queries.trial_balance)
-                self._imbalance = {currency: credits - debits for currency, _, debits, credits, _ in sums}
-            except LedgerError as error:
-                self._on_fatal(error)
+            except FortressError as error:
+                self._on_fatal(_as_fatal(error))
+                return
+            self._imbalance = {currency: credits - debits for currency, _, debits, credits, _ in sums}
+            if any(self._imbalance.values()):
+                self._on_fatal(BooksBroken(f"debits and credits do not add up: {self._imbalance}"))
                 return
             await asyncio.sleep(BOOKS_EVERY_S)
 
@@ -248,22 +272,24 @@ class Process:
         """
         self.folder.load_certificates()
         self.server.identity_payload = self.folder.identity_payload
+        self._certificate_expiry = _expiry_of(self.folder)
         log_event(logger, logging.INFO, "certificates reloaded")
 
     async def stop(self, *, deadline_s: float | None = None) -> None:
         """Answer what is under way, say goodbye, write everything, close; the folder is free afterwards."""
+        if self._is_stopping:
+            return
+        self._is_stopping = True
         settings = self.folder.settings.server
         for chore in self._chores:
             chore.cancel()
+        await asyncio.gather(*self._chores, return_exceptions=True)
         await self.server.drain(settings.drain_s if deadline_s is None else deadline_s)
         self.dispatcher.cancel_all()
-        await self._close_ledger()
-
-    async def _close_ledger(self) -> None:
-        await self.committer.close()
-        await asyncio.to_thread(self.node.bank.engine.close)
-        self.node.bank.vault.close()
-        self.folder.close()
+        try:
+            await self.committer.close()
+        finally:
+            await asyncio.to_thread(self._opened.close)
 
     # --- For the monitor ---------------------------------------------------------------------------------------------
     def statistics(self) -> dict[str, object]:
@@ -271,7 +297,6 @@ class Process:
         committer, engine = self.committer, self.node.bank.engine
         status = self.node.status()
         found = committer.statistics()
-        is_ready = not (found["failed"] or found["disk_full"])
         return {
             **self.server.snapshot(),
             "bank": status.bank,
@@ -293,22 +318,26 @@ class Process:
             "unapplied_entries": found["unapplied"],
             "imbalance": dict(self._imbalance),
             "memory_rss_bytes": _resident_bytes(),
-            "certificate_expiry": self._certificate_expiry(),
+            "certificate_expiry": self._certificate_expiry,
             "checks": {
                 "ledger": (
                     not found["failed"],
                     "the ledger is whole" if not found["failed"] else "the node has stopped",
                 ),
-                "disk": (not found["disk_full"], "there is space" if is_ready else "the disk is full"),
+                "disk": (not found["disk_full"], "there is space" if not found["disk_full"] else "the disk is full"),
                 "primary": (True, "this node takes entries"),
             },
             "segments_first_lsn": engine.journal.first_lsn,
         }
 
-    def _certificate_expiry(self) -> float:
-        settings = self.folder.settings
-        data = settings.path(settings.tls.certificate).read_bytes()
-        return x509.load_pem_x509_certificate(data).not_valid_after_utc.timestamp()
+
+def _expiry_of(folder: Folder) -> float:
+    data = folder.settings.path(folder.settings.tls.certificate).read_bytes()
+    return x509.load_pem_x509_certificate(data).not_valid_after_utc.timestamp()
+
+
+def _as_fatal(error: FortressError) -> LedgerError:
+    return error if isinstance(error, LedgerError) else LedgerError(error.message)
 
 
 def _resident_bytes() -> int:

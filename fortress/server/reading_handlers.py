@@ -2,27 +2,28 @@
 
 An answer shows only what is committed. A balance comes from memory and, if the entry it shows is still on its way to
 the disk, leaves with that entry's commit; what comes from the tables waits until they hold the newest entry of the
-account asked for.
+account asked for. Objects in memory go on changing while something is awaited: the view is made first, then waited for.
 """
 
 from __future__ import annotations
 
-import asyncio
+from dataclasses import replace as replaced
 from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
 
-from fortress.errors import Busy, Refused, Status
+from fortress.errors import Busy, MessageInvalid, Refused, Status
 from fortress.ledger.commands import OpenAccount
 from fortress.ledger.entries import HoldPlaced, Posted
 from fortress.ledger.entries import Refused as RefusedEntry
-from fortress.ledger.model import Account, AccountKind
+from fortress.ledger.model import Account, AccountKind, Hold
 from fortress.ledger.queries import Filters
 from fortress.protocol import accounts, money, reading
 from fortress.protocol.fields import Done
 from fortress.server.bank import Bank, accepted, now_us
 from fortress.server.handlers import Handler, hot, plain
+from fortress.server.money_handlers import answer_with
 from fortress.server.node import Node
 from fortress.server.session import Session
 from fortress.server.views import account_view, history_row, hold_view, kind_of, transfer_view
@@ -51,7 +52,7 @@ def handle_get_account(node: Node, session: Session, request_id: int, request: a
     if account.last_position <= committer.committed_position:
         session.answer(request_id, view)
     else:
-        committer.when_committed(account.last_position, partial(session.answer, request_id, view))
+        committer.when_committed(account.last_position, partial(answer_with, session, request_id), view)
 
 
 async def _get_account(node: Node, session: Session, request: accounts.GetAccount) -> accounts.AccountView:
@@ -61,7 +62,7 @@ async def _get_account(node: Node, session: Session, request: accounts.GetAccoun
     account = await own_account(bank, session, number)
     owner = session.username if account.owner == session.customer else await bank.username(account.owner)
     view = account_view(account, owner, now_us())
-    await committed(bank, account.last_position)
+    await bank.committed(view.position)
     if request.as_of_us:
         view = await _as_of(bank, account, view, request.as_of_us)
     return view
@@ -106,14 +107,6 @@ async def own_account(bank: Bank, session: Session, number: int) -> Account:
     return account
 
 
-async def committed(bank: Bank, position: int) -> None:
-    """Wait until a position is committed."""
-    if position > bank.committer.committed_position:
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        bank.committer.when_committed(position, lambda: None if future.done() else future.set_result(None))
-        await future
-
-
 async def reach(bank: Bank, min_position: int) -> None:
     """Wait until this node has committed a position that the client has seen elsewhere.
 
@@ -122,7 +115,7 @@ async def reach(bank: Bank, min_position: int) -> None:
     """
     if min_position > bank.state.position:
         raise Busy(f"this node is at position {bank.state.position}", {"position": bank.state.position})
-    await committed(bank, min_position)
+    await bank.committed(min_position)
 
 
 async def handle_list_accounts(node: Node, session: Session, request: accounts.ListAccounts) -> accounts.AccountsAnswer:
@@ -150,8 +143,8 @@ async def handle_list_accounts(node: Node, session: Session, request: accounts.L
     for number in numbers:
         account = await bank.account(number)
         if account is not None:
-            await committed(bank, account.last_position)
             views.append(account_view(account, name, now))
+    await bank.committed(max((view.position for view in views), default=0))
     return accounts.AccountsAnswer(views)
 
 
@@ -169,14 +162,18 @@ async def handle_open_account(node: Node, session: Session, request: accounts.Op
     account = await bank.account(verdict.entry.number)
     if account is None:
         raise Refused(Status.account_unknown)
-    return account_view(account, name, now_us())
+    view = account_view(account, name, now_us())
+    await bank.committed(view.position)
+    return view
 
 
 async def handle_resolve(node: Node, session: Session, request: accounts.Resolve) -> accounts.ResolveAnswer:
     """Answer the payee's name before money is sent: by account number, or by username for a person's account."""
     bank = node.bank
-    payee = request.payee.rsplit("/", 1)[-1]
-    if payee.isdecimal():
+    where, _, payee = request.payee.rpartition("/")
+    if where not in ("", node.settings.node.bank):
+        raise Refused(Status.credit_account_unknown)
+    if payee.isascii() and payee.isdecimal():
         account = await bank.account(int(payee)) if len(payee) <= 19 else None
     else:
         customer = await bank.customer_named(payee.lower())
@@ -185,6 +182,7 @@ async def handle_resolve(node: Node, session: Session, request: accounts.Resolve
             account = await _account_in(bank, customer.customer, request.currency)
     if account is None or not account.owner:
         raise Refused(Status.credit_account_unknown)
+    await bank.committed(account.last_position)
     owner = await bank.customer(account.owner)
     person = await bank.person(owner) if owner is not None else None
     name = (person.profile.name or person.username) if person is not None else ""
@@ -215,13 +213,11 @@ async def handle_history(node: Node, session: Session, request: reading.History)
         r.counterparty,
         r.text,
     )
-    as_of = 0
+    as_of = position = bank.engine.store.applied_position
     if r.as_of_us:
         as_of = await bank.read(bank.queries.position_at, r.as_of_us)
         if not as_of:
             return reading.HistoryAnswer([], 0, 0)
-    if r.cursor and r.cursor > account.last_position:
-        raise Refused(Status.account_unknown)
     found, cursor = await bank.read(
         bank.queries.history,
         r.account,
@@ -232,17 +228,20 @@ async def handle_history(node: Node, session: Session, request: reading.History)
         as_of=as_of,
     )
     rows = [history_row(position, entry, r.account) for position, entry in found]
-    return reading.HistoryAnswer(rows, cursor, bank.engine.store.applied_position)
+    return reading.HistoryAnswer(rows, cursor, position)
 
 
 async def handle_statement(node: Node, session: Session, request: reading.Statement) -> reading.StatementAnswer:
-    """Cut a statement: balances at both ends, sums, and a page of rows, oldest first."""
+    """Cut a statement: balances at both ends, sums, and a page of rows, oldest first; to 0 is until now."""
     bank = node.bank
+    if request.to_us and request.to_us < request.from_us:
+        raise MessageInvalid("a statement cannot end before it begins", {"field": "to_us"})
     account = await own_account(bank, session, request.account)
     await bank.tables_hold(account.last_position)
     queries = bank.queries
     after = await bank.read(queries.position_at, request.from_us - 1) if request.from_us else 0
-    to = await bank.read(queries.position_at, request.to_us - 1) if request.to_us else 0
+    now = bank.engine.store.applied_position
+    to = await bank.read(queries.position_at, request.to_us - 1) if request.to_us else now
     opening = await bank.read(queries.balance_at, request.account, after)
     closing = await bank.read(queries.balance_at, request.account, to)
     found = await bank.read(queries.span, request.account, after, to)
@@ -275,11 +274,7 @@ async def handle_get_transfer(node: Node, session: Session, request: reading.Get
 
 
 async def _found(bank: Bank, session: Session, id: bytes) -> tuple[int, Any]:
-    known = bank.state.known(id)
-    if known is not None:
-        await committed(bank, known[0])
-    else:
-        known = await bank.read(bank.queries.entry_of, id)
+    known = await bank.known(id)
     if known is None or not await _may_see(bank, session, known[1]):
         raise Refused(Status.original_unknown)
     return known
@@ -295,12 +290,14 @@ async def _may_see(bank: Bank, session: Session, entry: Any) -> bool:
     return False
 
 
-async def _hold(bank: Bank, id: bytes) -> Any:
+async def _hold(bank: Bank, id: bytes) -> Hold | None:
+    """Give a hold as it is now, once that is committed."""
     hold = bank.state.hold(id)
-    if hold is not None:
-        await committed(bank, hold.position)
-        return hold
-    return await bank.read(bank.queries.hold_of, id)
+    if hold is None:
+        return await bank.read(bank.queries.hold_of, id)
+    seen = replaced(hold)
+    await bank.committed(seen.position)
+    return seen
 
 
 async def handle_get_hold(node: Node, session: Session, request: money.GetHold) -> money.HoldView:
@@ -361,14 +358,16 @@ async def handle_get_profile(node: Node, session: Session, request: accounts.Get
         if own is None:
             raise Refused(Status.customer_unknown)
         customer = own
+    position = customer.position
     person = await bank.person(customer)
-    return accounts.ProfileAnswer(person.username, person.profile, customer.position)
+    return accounts.ProfileAnswer(person.username, person.profile, position)
 
 
 async def handle_subscribe(node: Node, session: Session, request: reading.Subscribe) -> Done:
     """Push every entry that touches these accounts, from a position on."""
     bank = node.bank
-    numbers = list(request.accounts)
+    await reach(bank, request.from_position)
+    numbers = list(dict.fromkeys(request.accounts))
     if not numbers:
         customer = await bank.customer(session.customer)
         if customer is not None:
