@@ -16,7 +16,7 @@ from typing import Any
 import apsw
 import msgspec
 
-from fortress.errors import BooksBroken, StoreCorrupt
+from fortress.errors import BooksBroken, KeyUnusable, StoreCorrupt
 from fortress.ledger import entries as codec
 from fortress.ledger.database import connect, transaction, translated
 from fortress.ledger.delta import Delta
@@ -79,7 +79,11 @@ class Store:
     # --- Connections -----------------------------------------------------------------------------------------------
     def _connect(self, cache_mb: int) -> apsw.Connection:
         pragmas = f"PRAGMA synchronous = normal; PRAGMA cache_size = {-1024 * cache_mb}; PRAGMA temp_store = memory"
-        return connect(self.path, self._key, pragmas=f"{pragmas}; PRAGMA wal_autocheckpoint = 8000")
+        try:
+            return connect(self.path, self._key, pragmas=f"{pragmas}; PRAGMA wal_autocheckpoint = 8000")
+        except KeyUnusable as error:
+            # the key comes out of a keyring that was authentic, so it is the file that is not as it was written
+            raise StoreCorrupt(f"{self.path.name} does not open: it is damaged, or another folder's") from error
 
     def _create(self) -> None:
         with self._translated():

@@ -529,7 +529,7 @@ def test_an_engine_that_does_not_open_leaves_nothing_open(ledger: Ledger) -> Non
     ledger.close()
     with pytest.raises(KeyUnusable):
         Engine.open(ledger.folder, bank="alpha", data_key=b"x" * 32, store_key=STORE_KEY)
-    with pytest.raises(KeyUnusable):
+    with pytest.raises(StoreCorrupt, match="does not open"):
         Engine.open(ledger.folder, bank="alpha", data_key=DATA_KEY, store_key=b"x" * 32)
     ledger.engine = ledger._open()
 
