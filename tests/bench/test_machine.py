@@ -52,3 +52,36 @@ def test_this_machine_tells_its_mounts() -> None:
 def test_a_missing_file_of_facts_is_an_empty_value(tmp_path: Path) -> None:
     """A kernel that does not tell its processor leaves the name to the platform."""
     assert machine._first_value(tmp_path / "cpuinfo", "model name") == ""
+
+
+def test_speed_is_relative_to_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loop that takes twice the reference's time is half its speed; one slow turn of nine changes nothing."""
+    ticks = iter(step for turn in range(9) for step in (turn * 10**9, turn * 10**9 + (9_000_000 if turn else 10**8)))
+    monkeypatch.setattr(machine.time, "perf_counter_ns", lambda: next(ticks))
+    assert machine.speed() == 0.5
+
+
+def test_quiet_is_waited_for_until_it_comes_or_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processors that were idle nine tenths of a moment are quiet; busy ones end the wait by its bound."""
+    clock = iter(range(1000))
+    monkeypatch.setattr(machine.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(machine.time, "sleep", lambda seconds: None)
+    times = iter([(0, 0), (50, 100), (50, 100), (145, 200)])
+    monkeypatch.setattr(machine, "_processor_times", lambda: next(times))
+    assert machine.wait_quiet(10)
+    monkeypatch.setattr(machine, "_processor_times", lambda: (0, next(clock)))
+    assert not machine.wait_quiet(10)
+
+
+def test_this_machine_counts_its_idle_time() -> None:
+    """Idle is a part of all time."""
+    idle, total = machine._processor_times()
+    assert 0 <= idle <= total
+
+
+def test_a_command_ends_with_its_parent_where_the_machine_can_do_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the program that asks the kernel for it, the command stands alone."""
+    monkeypatch.setattr(machine.shutil, "which", lambda name: "/usr/bin/setpriv")
+    assert machine.ends_with_parent() == ["/usr/bin/setpriv", "--pdeathsig", "KILL"]
+    monkeypatch.setattr(machine.shutil, "which", lambda name: None)
+    assert machine.ends_with_parent() == []
