@@ -1,4 +1,4 @@
-"""How many balance reads a second, and how long does one take?
+"""Balance reads: how many a second, and how long one takes.
 
 Customers read the balances of their own accounts: first with one read outstanding each, as people do, then with many,
 as a program does that reads ahead.

@@ -1,4 +1,4 @@
-"""How many transfers a second in batches of 8,190 to a request?
+"""Batches: how many transfers a second, 8,190 to a request.
 
 ``transfers_per_s`` counts those that were answered, hence durable. ``sustained_per_s`` counts everything from the first
 request until the tables have caught up with the journal: what the bank could keep up for ever.

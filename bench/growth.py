@@ -1,4 +1,4 @@
-"""What does a transfer cost when the bank is large?
+"""Growth: what a transfer costs when the bank is large.
 
 A ledger is filled through the engine (no network), and at some sizes the cost of a transfer is measured: processor time
 of judging it, of writing its record to the journal and of putting it into the tables, in all threads. A machine's speed

@@ -1,4 +1,4 @@
-"""How many logins a second?
+"""Logins: how many people can sign in a second.
 
 A session that is signed in cannot sign in again, so a login needs a connection of its own. Three numbers part what that
 costs, each with as many clients under way at once, everybody with another username, no password hashed by the client:

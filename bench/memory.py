@@ -1,4 +1,4 @@
-"""What do a thousand idle sessions and a million accounts weigh?
+"""Memory: what a thousand idle sessions and a million accounts weigh.
 
 ``idle_sessions_mb``: the whole node process, resident, with so many clients signed in on connections of their own that
 say nothing. ``million_accounts_mb``: the whole node process of a bank with so many accounts, after transfers between

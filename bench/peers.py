@@ -1,4 +1,4 @@
-"""How does Fortress compare with PostgreSQL doing the same?
+"""Peers: how Fortress compares with PostgreSQL doing the same.
 
 Both run on this machine at the same time and are loaded in turns, several rounds in one run, because a machine's speed
 changes over minutes; the one whose turn it is not stands idle. Each number is the median of its rounds; PostgreSQL's in

@@ -1,4 +1,4 @@
-"""How many lone transfers a second, and how long does one take? The canonical bench.
+"""Lone transfers, the canonical bench: how many a second, and how long one takes.
 
 Closed loop: each of the clients has a fixed number of transfers outstanding. ``--half`` looks at the latency of a bank
 that is half busy: the top rate is measured first, then transfers are sent at half of it whether or not answers come
