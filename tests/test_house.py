@@ -69,6 +69,8 @@ WITHOUT_OWN_TEST = {
 CATCHES_EVERYTHING = {
     "fortress.cli.main": "the last line of the program: a bug is shown in three lines, as any error is",
     "fortress.server.handlers": "a fault in one request is logged and answered, and ends neither session nor server",
+    "fortress.server.committer": "a fault in one command or answer is logged, and all others are still answered",
+    "fortress.server.workers": "what a job raises goes to the loop, which decides",
 }
 
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "managers", "base"}

@@ -6,19 +6,15 @@ committer's reader threads; only :meth:`submit` is for the hot path and answers 
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 import time
-from collections import OrderedDict
 from collections.abc import Callable
-from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from fortress.errors import FortressError, MessageInvalid, Refused, Status
+from fortress.errors import MessageInvalid, Refused, Status
 from fortress.ledger.commands import (
     ChangeCustomer,
     ChangeKey,
@@ -29,12 +25,10 @@ from fortress.ledger.commands import (
     KeyData,
 )
 from fortress.ledger.engine import Engine
-from fortress.ledger.entries import AnyEntry, CustomerCreated
+from fortress.ledger.entries import CustomerCreated
 from fortress.ledger.merkle import EMPTY_ROOT, Tree, consistency_proof, inclusion_proof
-from fortress.ledger.model import BANK_ACTOR, Account, Actor, Customer, CustomerState
-from fortress.ledger.queries import Queries
+from fortress.ledger.model import BANK_ACTOR, Actor, Customer
 from fortress.ledger.rules import Verdict
-from fortress.ledger.state import Wanted
 from fortress.ledger.vault import Vault
 from fortress.protocol.accounts import Profile
 from fortress.protocol.fields import Done
@@ -43,30 +37,15 @@ from fortress.protocol.reading import ConsistencyAnswer, HeadAnswer, ReceiptAnsw
 from fortress.protocol.sessions import KeyMaterial, Register
 from fortress.server.committer import Answered, Committer
 from fortress.server.login import LoginDesk, LoginRecord
+from fortress.server.logins import Logins
+from fortress.server.reader import Person, Reader
 
 Result = TypeVar("Result")
-LOGINS_REMEMBERED_MAX = 8_192
 ACTORS_REMEMBERED_MAX = 8_192
 ANONYMOUS = Actor(0, frozenset())
 
 
-class Person(msgspec.Struct, frozen=True):
-    """What is sealed under a customer's own key."""
-
-    username: str
-    profile: Profile
-
-    def encoded(self) -> bytes:
-        """Make the bytes that are sealed."""
-        return _encode(self)
-
-
-NOBODY = Person("", Profile())
-_encode = msgspec.msgpack.Encoder().encode
-_decode_person = msgspec.msgpack.Decoder(Person).decode
-
-
-class Bank:
+class Bank(Reader):
     """One bank on this node.
 
     Args:
@@ -80,19 +59,15 @@ class Bank:
     def __init__(
         self, engine: Engine, committer: Committer, vault: Vault, desk: LoginDesk, *, head_seed: bytes
     ) -> None:
-        self.engine = engine
-        self.state = engine.state
-        self.committer = committer
+        super().__init__(engine, committer, vault, desk)
         self.submit: Callable[[Command, Answered], None] = committer.submit
         self.commit = committer.commit
-        self.vault = vault
-        self.queries = Queries(engine.store)
-        self._desk = desk
         self._head_key = Ed25519PrivateKey.from_private_bytes(head_seed)
         self.head_public = self._head_key.public_key().public_bytes_raw()
         self._actors: dict[int, Actor] = {}
-        # handle -> the sealed key that the record was made of, the record
-        self._logins: OrderedDict[bytes, tuple[bytes, LoginRecord]] = OrderedDict()
+        logins = Logins(self)
+        self.find_login = logins.find_login
+        self.find_customer = logins.find_customer
 
     # --- Who asks --------------------------------------------------------------------------------------------------
     def actor(self, customer: int, roles: frozenset[str]) -> Actor:
@@ -104,152 +79,10 @@ class Bank:
             actor = self._actors[customer] = Actor(customer, roles)
         return actor
 
-    # --- Reading ---------------------------------------------------------------------------------------------------
-    async def read(self, function: Callable[..., Result], *arguments: Any, **named: Any) -> Result:
-        """Run a blocking read on a reader thread."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self.committer.readers, lambda: function(*arguments, **named))
-
-    async def committed(self, position: int) -> None:
-        """Wait until a position that was judged is committed: before that, nothing that shows it may be told.
-
-        Raises:
-            FortressError: that cannot be waited for now.
-        """
-        if position > self.committer.committed_position:
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self.committer.when_committed(position, partial(_settle, future))
-            await future
-
-    async def fill(self, wanted: Wanted | None) -> None:
-        """Read what memory lacks; reading alone must not make it grow, so what is long unused is forgotten."""
-        if wanted is not None:
-            self.state.fill(wanted, await self.read(self.engine.store.load, wanted))
-            self.state.trim(self.engine.store.applied_position)
-
-    async def known(self, id: bytes) -> tuple[int, AnyEntry] | None:
-        """Give position and content of the first entry written under an id, once it is committed."""
-        known = self.state.known(id)
-        if known is None:
-            return await self.read(self.queries.entry_of, id)
-        await self.committed(known[0])
-        return known
-
-    async def account(self, number: int) -> Account | None:
-        """Give an account as it is judged now, reading it if memory does not have it."""
-        await self.fill(self.state.want_account(number))
-        return self.state.account(number)
-
-    async def customer(self, number: int) -> Customer | None:
-        """Give a customer by number."""
-        await self.fill(self.state.want_customer(customer=number))
-        return self.state.customer(number)
-
-    async def customer_named(self, username: str) -> Customer:
-        """Give a customer by username.
-
-        Raises:
-            Refused: nobody has this username.
-        """
-        handle = self._desk.handle_of(username)
-        await self.fill(self.state.want_customer(handle=handle))
-        customer = self.state.customer_by_handle(handle)
-        if customer is None or customer.state == CustomerState.erased:
-            await self.committed(customer.position if customer is not None else 0)
-            raise Refused(Status.customer_unknown)
-        return customer
-
-    async def customer_number(self, username: str) -> int:
-        """Give the number of whoever has or had this username, for a command that the rules refuse; 0 for nobody."""
-        handle = self._desk.handle_of(username)
-        await self.fill(self.state.want_customer(handle=handle))
-        customer = self.state.customer_by_handle(handle)
-        return customer.customer if customer is not None else 0
-
-    async def tables_hold(self, position: int) -> None:
-        """Wait until the tables hold everything up to a position that memory has seen."""
-        await self.committer.wait_applied(min(position, self.engine.state.position))
-
-    async def person(self, customer: Customer) -> Person:
-        """Open a customer's personal data as it is now, once that is committed; an erased one's is empty."""
-        handle, sealed = customer.handle, customer.profile
-        await self.committed(customer.position)
-        plain = await self.read(self.vault.open_person, handle, sealed) if sealed else None
-        return NOBODY if plain is None else _decode_person(plain)
-
-    async def username(self, number: int) -> str:
-        """Name a customer for people; the bank itself is ``bank``."""
-        if number == 0:
-            return "bank"
-        customer = await self.customer(number)
-        if customer is None:
-            return str(number)
-        return (await self.person(customer)).username or f"erased-{number}"
-
     # --- Logins ----------------------------------------------------------------------------------------------------
-    async def find_login(self, username: str) -> LoginRecord | None:
-        """Find who has a username; what was found lately is answered without leaving the loop."""
-        handle = self._desk.handle_of(username)
-        customer = self.state.customer_by_handle(handle)
-        if customer is None:
-            await self.fill(self.state.want_customer(handle=handle))
-            customer = self.state.customer_by_handle(handle)
-        return await self._login_of(customer, username)
-
-    async def find_customer(self, customer: int) -> LoginRecord | None:
-        """Find a customer by number, for a session that goes on."""
-        found = await self.customer(customer)
-        if found is None:
-            return None
-        known = self._logins.get(found.handle)
-        return await self._login_of(found, known[1].username if known else (await self.person(found)).username)
-
-    async def _login_of(self, customer: Customer | None, username: str) -> LoginRecord | None:
-        """Give what logins know of a customer as they are now, once that is committed."""
-        if customer is None:
-            return None
-        position = customer.position
-        record = None if customer.state == CustomerState.erased else self._current(customer, username)
-        if position > self.committer.committed_position:
-            await self.committed(position)
-        return record
-
-    def _current(self, customer: Customer, username: str) -> LoginRecord:
-        sealed, known = self._logins.get(customer.handle, (b"", None))
-        if (
-            known is not None
-            and sealed == customer.sealed_public  # sealed anew with each key, also one with the same salt
-            and known.roles == customer.roles
-            and known.locked_until_us == customer.locked_until_us
-            and known.state == CustomerState(customer.state).name
-        ):
-            return known
-        return self._remember(customer, username)
-
-    def _remember(self, customer: Customer, username: str) -> LoginRecord:
-        c = customer
-        record = LoginRecord(
-            customer=c.customer,
-            username=username,
-            roles=c.roles,
-            state="locked" if c.state == CustomerState.locked else "active",
-            locked_until_us=c.locked_until_us,
-            salt=c.salt,
-            memory_kib=c.memory_kib,
-            iterations=c.iterations,
-            lanes=c.lanes,
-            public=self.vault.open_login_key(c.handle, c.sealed_public),
-            signing=c.signing,
-            created_us=c.created_us,
-        )
-        self._logins[c.handle] = (c.sealed_public, record)
-        if len(self._logins) > LOGINS_REMEMBERED_MAX:
-            self._logins.popitem(last=False)
-        return record
-
     def key_data(self, username: str, key: KeyMaterial) -> KeyData:
         """Seal a login key as the ledger keeps it."""
-        sealed = self.vault.seal_login_key(self._desk.handle_of(username), key.public)
+        sealed = self.vault.seal_login_key(self.desk.handle_of(username), key.public)
         return KeyData(key.salt, key.memory_kib, key.iterations, key.lanes, sealed, key.signing)
 
     async def create_customer(
@@ -268,7 +101,7 @@ class Bank:
         Raises:
             Refused: as the rules say.
         """
-        handle = self._desk.handle_of(username)
+        handle = self.desk.handle_of(username)
         await self.fill(self.state.want_customer(handle=handle))
         sealed = await self.read(self.vault.seal_person, handle, Person(username, profile).encoded())
         data = self.key_data(username, key)
@@ -388,15 +221,6 @@ def refusal(verdict: Verdict) -> Refused:
     return Refused(verdict.status, dict(verdict.facts))
 
 
-def _settle(future: asyncio.Future[None], outcome: FortressError | None) -> None:
-    if future.done():
-        return
-    if outcome is None:
-        future.set_result(None)
-    else:
-        future.set_exception(type(outcome)(outcome.message, outcome.facts))
-
-
 def now_us() -> int:
     """Tell the time, microseconds since 1970 UTC."""
     return time.time_ns() // 1000
@@ -416,3 +240,6 @@ def derived_id(label: bytes, content: bytes) -> bytes:
     raw[6] = 0x80 | raw[6] & 0x0F
     raw[8] = 0x80 | raw[8] & 0x3F
     return bytes(raw)
+
+
+__all__ = ["ANONYMOUS", "Bank", "Person", "accepted", "derived_id", "new_id", "now_us", "refusal"]

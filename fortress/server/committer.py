@@ -18,30 +18,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
-from fortress.errors import Busy, DiskFull, FortressError, LedgerError, OutcomeUnknown, ShuttingDown, Status
+from fortress.errors import DiskFull, FortressError, LedgerError, OutcomeUnknown, ShuttingDown, Status
 from fortress.ledger.commands import Command, MoveBatch, MoveMoney
 from fortress.ledger.delta import Delta
 from fortress.ledger.engine import RECORD_BYTES_FULL, Engine
 from fortress.ledger.records import Record
 from fortress.ledger.rules import Verdict
-from fortress.ledger.state import Wanted
 from fortress.server.applier import Applier
+from fortress.server.backlog import Answered, Backlog
 from fortress.server.histogram import Histogram
 from fortress.server.journal_writer import JournalWriter
 from fortress.server.logs import log_event
 
-Answered = Callable[[Any], None]  # told a Verdict (a batch: a list of them) or a FortressError
-
 DISK_CHECK_S: Final = 1.0
 DISK_RETRY_S: Final = 0.5
-ROWS_PER_PLACE: Final = 4
-"""Rows of a waiting batch that take up as much memory as one waiting command."""
 
 logger = logging.getLogger(__name__)
 
@@ -92,16 +87,22 @@ class Committer:
             engine,
             entries_max=settings.unapplied_entries_max,
             on_applied=self._judge_waiting,
-            on_space=self._on_tables_space,
+            on_space=self._note_state,
             on_fatal=self._fail,
         )
         self.apply_seconds = self._applier.seconds
-        self._waiting: deque[tuple[Command, Answered]] = deque()
-        self._places = 0
+        self._backlog = Backlog(
+            engine,
+            self.readers,
+            places_max=settings.queue_max,
+            together_max=settings.batch_entries_max,
+            on_loaded=self._judge_waiting,
+            on_fatal=self._fail,
+        )
+        self._waiting = self._backlog.commands
         self._open: list[tuple[Answered, Any]] = []
         self._written: list[tuple[Answered, Any]] = []  # answers of the record being written
         self._written_position = 0
-        self._is_loading = False
         self._is_scheduled = False
         self._is_writing = False  # a record is closed and not durable
         self._is_under_way = False  # and the disk has it now
@@ -131,15 +132,15 @@ class Committer:
         if self._refusal is not None:
             raise _fresh(self._refusal)
         if self._waiting or self._is_full():
-            self._enqueue(command, answered)
+            self._backlog.add(command, answered)
             return
-        if type(command) is MoveMoney:  # as in _wanted, without the call
+        if type(command) is MoveMoney:  # most are, and most lack nothing
             is_lacking = self.engine.state.lacks_move(command.id, command.debit, command.credit)
         else:
-            is_lacking = self._wanted(command) is not None
+            is_lacking = self._backlog.lacks(command) is not None
         if is_lacking:
-            self._enqueue(command, answered)
-            self._load()
+            self._backlog.add(command, answered)
+            self._judge_waiting()
             return
         self._judge(command, answered)
         if not self._is_scheduled and not self._is_writing:
@@ -196,18 +197,6 @@ class Committer:
             or self._applier.entries >= settings.unapplied_entries_max
         )
 
-    def _wanted(self, command: Command) -> Wanted | None:
-        state = self.engine.state
-        if type(command) is MoveMoney and not state.lacks_move(command.id, command.debit, command.credit):
-            return None
-        return state.missing_for_batch(command.rows) if type(command) is MoveBatch else state.missing(command)
-
-    def _enqueue(self, command: Command, answered: Answered) -> None:
-        if self._places >= self._settings.queue_max:
-            raise Busy(f"{len(self._waiting)} commands wait already", {"queue_max": self._settings.queue_max})
-        self._waiting.append((command, answered))
-        self._places += _places_of(command)
-
     def _judge(self, command: Command, answered: Answered) -> None:
         engine = self.engine
         now_us = engine.clock(time.time_ns() // 1000)
@@ -232,39 +221,6 @@ class Committer:
         elif is_begun:
             self._fail(LedgerError(f"judging failed half-way: {error!r}"))
 
-    # --- Reading what memory lacks ---------------------------------------------------------------------------------
-    def _load(self) -> None:
-        """Read what the waiting commands lack, those of about one record in one go, then judge them in order."""
-        if self._is_loading:
-            return
-        wanted: Wanted | None = None
-        places = 0
-        for command, _ in self._waiting:
-            more = self._wanted(command)
-            if more is not None:
-                wanted = more if wanted is None else wanted.merged(more)
-            places += _places_of(command)
-            if places >= self._settings.batch_entries_max:
-                break
-        if wanted is None:
-            self._judge_waiting()
-            return
-        self._is_loading = True
-        chosen = wanted
-        task = self._loop.run_in_executor(self.readers, self.engine.store.load, chosen)
-
-        def loaded(done: asyncio.Future[Any]) -> None:
-            self._is_loading = False
-            error = done.exception()
-            if error is None:
-                self.engine.state.fill(chosen, done.result())
-                self._judge_waiting()
-            else:
-                fault = error if isinstance(error, LedgerError) else LedgerError(f"reading the tables failed: {error}")
-                self._fail(fault)
-
-        task.add_done_callback(loaded)
-
     def _judge_waiting(self) -> None:
         if self._waiting:
             self._judge_some()
@@ -272,14 +228,8 @@ class Committer:
 
     def _judge_some(self) -> None:
         """Judge what waits, in order, until something must be read first or the open record is full."""
-        while self._waiting and not self._is_full():
-            command, answered = self._waiting[0]
-            if self._wanted(command) is not None:
-                self._load()
-                return
-            self._waiting.popleft()
-            self._places -= _places_of(command)
-            self._judge(command, answered)
+        while not self._is_full() and (waiting := self._backlog.next()) is not None:
+            self._judge(*waiting)
 
     # --- Writing ---------------------------------------------------------------------------------------------------
     def _schedule(self) -> None:
@@ -358,16 +308,12 @@ class Committer:
 
     # --- When the disk is full, or worse ---------------------------------------------------------------------------
     def _note_state(self) -> None:
-        """Work out what new commands are answered: None, that they are taken."""
+        """Work out what new commands are answered, or that they are taken; none waits while the tables are full."""
         is_closing = ShuttingDown("the bank is going down") if self._is_closing else None
         is_full = self._journal_full or self._applier.disk_full or self._low_space
         self._refusal = self._failure or is_closing or is_full
-
-    def _on_tables_space(self) -> None:
-        self._note_state()
-        error = self._applier.disk_full
-        if error is not None:
-            self._refuse(self._take_waiting(), error)
+        if self._applier.disk_full is not None:
+            self._answer(_refused(self._backlog.clear(), self._applier.disk_full))
 
     def _check_disk(self) -> None:
         """Stop taking entries while there is still room for those already judged."""
@@ -388,7 +334,7 @@ class Committer:
         self._note_state()
         self._applier.refuse_waiters(error)
         self._refuse_written(error)
-        self._refuse_all(error)
+        self._refuse_open(error)
         self._retry_timer = self._loop.call_later(DISK_RETRY_S, self._write, record, delta)
 
     def _fail(self, error: LedgerError) -> None:
@@ -398,26 +344,18 @@ class Committer:
         self._failure = OutcomeUnknown(_STOPPED)
         self._note_state()
         self._applier.fail(self._failure)
-        self._refuse_all(self._failure)
+        self._refuse_open(self._failure)
         self._on_fatal(error)
 
     def _refuse_written(self, error: FortressError) -> None:
+        """Tell all whose answers wait for the record being written."""
         answers, self._written = self._written, []
-        self._refuse([answered for answered, _ in answers], error)
+        self._answer(_refused([answered for answered, _ in answers], error))
 
-    def _refuse_all(self, error: FortressError) -> None:
+    def _refuse_open(self, error: FortressError) -> None:
         """Tell all whose answers wait for the open record, and all who wait to be judged."""
         answers, self._open = self._open, []
-        self._refuse([*(answered for answered, _ in answers), *self._take_waiting()], error)
-
-    def _take_waiting(self) -> list[Answered]:
-        waiting = [answered for _, answered in self._waiting]
-        self._waiting.clear()
-        self._places = 0
-        return waiting
-
-    def _refuse(self, refused: list[Answered], error: FortressError) -> None:
-        self._answer([(answered, error) for answered in refused])
+        self._answer(_refused([*(answered for answered, _ in answers), *self._backlog.clear()], error))
 
     async def wait_applied(self, position: int) -> None:
         """Wait until the tables hold everything up to ``position``, which was judged; hurries the tables on.
@@ -434,7 +372,9 @@ class Committer:
         """Write and apply everything taken, then end the threads; new commands are refused from now on."""
         self._is_closing = True
         self._note_state()
-        while self._is_under_way or (self._has_work() and self._failure is None and self._journal_full is None):
+        while self._is_under_way or (
+            (self._waiting or self._open or self.engine.pending) and not (self._failure or self._journal_full)
+        ):
             self._turn = self._loop.create_future()
             await self._turn
         try:
@@ -447,9 +387,6 @@ class Committer:
         self._journal_writer.close()
         await asyncio.to_thread(self._applier.close)
         await asyncio.to_thread(self.readers.shutdown)
-
-    def _has_work(self) -> bool:
-        return bool(self._waiting or self._open or self.engine.pending or self._is_writing)
 
     def statistics(self) -> dict[str, Any]:
         """Take a snapshot for the monitor."""
@@ -467,9 +404,8 @@ class Committer:
 _STOPPED = "the node has stopped; whether this was done is not known"
 
 
-def _places_of(command: Command) -> int:
-    """Tell how many places of the queue a command takes."""
-    return 1 + len(command.rows) // ROWS_PER_PLACE if type(command) is MoveBatch else 1
+def _refused(all_answered: list[Answered], error: FortressError) -> list[tuple[Answered, Any]]:
+    return [(answered, error) for answered in all_answered]
 
 
 def _fresh(error: FortressError) -> FortressError:

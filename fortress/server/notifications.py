@@ -105,10 +105,13 @@ class Notifications:
         for (position, a, _, b, _), blob in zip(delta.chain, delta.entries, strict=True):
             if a in wanted or b in wanted:
                 entry = codec.decode(blob)
-                for number in (a, b):
-                    for session in list(wanted.get(number, ())):
-                        if not self._push(session, number, position, entry):
-                            self.unsubscribe(session)
+                self._push_to_all(a, position, entry)
+                self._push_to_all(b, position, entry)
+
+    def _push_to_all(self, number: int, position: int, entry: Any) -> None:
+        for session in tuple(self._sessions.get(number, ())):
+            if not self._push(session, number, position, entry):
+                self.unsubscribe(session)
 
     def _push(self, session: Session, number: int, position: int, entry: Any) -> bool:
         return session.push("entry", EntryPush(number, history_row(position, entry, number)))

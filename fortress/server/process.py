@@ -13,7 +13,7 @@ import logging
 import resource
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,7 @@ class Process:
         self._chores: list[asyncio.Task[None]] = []
         self._certificate_expiry = _expiry_of(folder)
         self._is_stopping = False
-        self._opened = ExitStack()  # what stopping closes, once the start has succeeded
+        self._opened = AsyncExitStack()  # what stopping closes, once the start has succeeded
 
     @classmethod
     async def start(
@@ -142,19 +142,16 @@ class Process:
                 on_progress=on_progress,
             )
 
-        with ExitStack() as opened:
+        async with AsyncExitStack() as opened:
             opened.callback(folder.close)
             engine = await asyncio.to_thread(open_engine)
-            opened.callback(engine.close)
+            opened.push_async_callback(asyncio.to_thread, engine.close)
             vault = await asyncio.to_thread(Vault, data / "people.db", keyring.vault_key)
             opened.callback(vault.close)
             process = cls(folder, engine, vault)
-            try:
-                await process._make_whole()
-                await process.server.start(process.dispatcher)
-            except BaseException:
-                await process.committer.close()
-                raise
+            opened.push_async_callback(process.committer.close)
+            await process._make_whole()
+            await process.server.start(process.dispatcher)
             process._opened = opened.pop_all()
         # What stands now stays: the collector need not look at it again, nor at each 700 objects of a busy bank.
         gc.collect()
@@ -286,10 +283,7 @@ class Process:
         await asyncio.gather(*self._chores, return_exceptions=True)
         await self.server.drain(settings.drain_s if deadline_s is None else deadline_s)
         self.dispatcher.cancel_all()
-        try:
-            await self.committer.close()
-        finally:
-            await asyncio.to_thread(self._opened.close)
+        await self._opened.aclose()
 
     # --- For the monitor ---------------------------------------------------------------------------------------------
     def statistics(self) -> dict[str, object]:
