@@ -63,7 +63,7 @@ class Client:
     # --- load -------------------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """Keep some orders under way from now on; each answer sends the next."""
+        """Keep some orders under way from now on; each answer sends the next, unless it was not to be done now."""
         self._is_loading = True
         for _ in range(OUTSTANDING):
             self._go_on()
@@ -89,7 +89,7 @@ class Client:
         def answered(code: int, raw: Any) -> None:
             self._in_flight -= 1
             self._take(order, code, raw)
-            if code not in UNDECIDED:
+            if code not in UNDECIDED and code not in NOT_DONE:
                 then()
             if not self._in_flight:
                 self._quiet.set()

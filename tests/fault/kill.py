@@ -128,18 +128,26 @@ class KillRun:
                 on_progress(self.report)
                 if self.report.kills % AUDIT_EVERY == 0:
                     self.audit()
-            await self._start()
-            await self._check()
-            self._leave()
-            self._require(self.node.stop() == 0, "the node did not end in order")
+            await self.finish()
+        finally:
+            self.leave()
+            self.node.kill()
+            self.report.seconds = time.monotonic() - began
+        return self.report
+
+    async def finish(self) -> None:
+        """Start the node once more, compare everything, stop it in order and audit what it left."""
+        try:
+            await self.start()
+            await self.check()
+            self.leave()
+            self._require(await asyncio.to_thread(self.node.stop) == 0, "the node did not end in order")
             self.audit()
             self._require(not sum(len(client.unknown) for client in self.clients), "orders are still unknown")
         finally:
-            self._leave()
+            self.leave()
             self.node.kill()
-            self.report.seconds = time.monotonic() - began
             self.report.counts = dict(self.model.counts)
-        return self.report
 
     def _require(self, holds: bool, what: str) -> None:
         if not holds:
@@ -152,15 +160,14 @@ class KillRun:
         if moment in ("start", "rebuild"):
             self._kill_while_starting(throw_tables_away=moment == "rebuild")
             return
-        await self._start()
+        await self.start()
         if moment == "early":
             await self._kill_early()
             return
-        await self._check()
-        for client in self.clients:
-            client.begin()
+        await self.check()
+        self.begin()
         await asyncio.sleep(self._chance.uniform(0.02, LOAD_S_MAX))  # the moment, not a wait
-        await self._kill()
+        await self.kill()
 
     def _kill_while_starting(self, *, throw_tables_away: bool) -> None:
         """Kill it before, while or just after it brings its tables up to the journal."""
@@ -181,33 +188,39 @@ class KillRun:
         try:
             await self._connect()
             await self._repeat()
-            for client in self.clients:
-                client.begin()
+            self.begin()
         except FortressError:
             self.model.counts["cut_short"] += 1
         await asyncio.to_thread(self.node.process.wait, 30)
         kill.cancel()
-        await self._kill()
+        await self.kill()
 
-    async def _kill(self) -> None:
+    async def kill(self) -> None:
         """Kill it, and wait until each client knows that what it asked is lost."""
         await asyncio.to_thread(self.node.kill)
         await asyncio.gather(*(client.end() for client in self.clients))
         self.model.counts["left_unknown"] += sum(len(client.unknown) for client in self.clients)
-        self._leave()
+        self.leave()
 
-    def _leave(self) -> None:
+    def begin(self) -> None:
+        """Put the node under load."""
+        for client in self.clients:
+            client.begin()
+
+    def leave(self) -> None:
+        """Let go of all connections."""
         for client in self.clients:
             client.leave()
 
-    async def _start(self) -> None:
+    async def start(self) -> None:
+        """Start the node and wait until it listens."""
         began = time.monotonic()
         await asyncio.to_thread(self.node.start)
         self._start_s = min(self._start_s, time.monotonic() - began)
 
     # --- after a restart --------------------------------------------------------------------------------------------
 
-    async def _check(self) -> None:
+    async def check(self) -> None:
         """Connect everybody, have every unknown order decided, and compare the bank with what is known."""
         await self._connect()
         await self._repeat()
