@@ -34,6 +34,8 @@ class translated:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, UnicodeDecodeError):
+            raise StoreCorrupt(f"{self._name} holds text that is none") from error
         if not isinstance(error, apsw.Error):
             return
         if isinstance(error, apsw.FullError) or (isinstance(error, apsw.IOError) and "full" in str(error).lower()):
@@ -58,19 +60,24 @@ def transaction(db: apsw.Connection) -> Iterator[None]:
         raise
 
 
-def connect(path: Path, key: bytes, *, pragmas: str) -> apsw.Connection:
+def connect(path: Path, key: bytes, *, pragmas: str, is_read_only: bool = False) -> apsw.Connection:
     """Open an encrypted file, made when it is missing, in write-ahead mode.
+
+    Args:
+        is_read_only: nothing is made or changed, not even what the write-ahead file holds moved to its place.
 
     Raises:
         KeyUnusable: it does not open with this key.
         DiskFull, StoreCorrupt: it cannot be opened.
     """
     with translated(path.name):
-        db = apsw.Connection(str(path))
+        new = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+        db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY if is_read_only else new)
         try:
             db.execute("PRAGMA cipher = 'aegis'")
             db.execute(f'PRAGMA key = "raw:{key.hex()}"')
-            db.execute("PRAGMA journal_mode = wal")
+            if not is_read_only:
+                db.execute("PRAGMA journal_mode = wal")
             db.execute(pragmas)
             db.execute("SELECT count(*) FROM sqlite_schema").fetchall()
         except apsw.NotADBError as error:

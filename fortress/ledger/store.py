@@ -113,9 +113,14 @@ class Store:
         """Give the calling thread's own connection for reading."""
         db = getattr(self._readers, "db", None)
         if db is None:
-            db = self._readers.db = self._connect(16)
-            db.execute("PRAGMA query_only = on")
+            db = self._readers.db = self.new_reader()
             self._open_readers.append(db)
+        return db
+
+    def new_reader(self) -> apsw.Connection:
+        """Open one more connection for reading; the caller closes it."""
+        db = self._connect(16)
+        db.execute("PRAGMA query_only = on")
         return db
 
     def read(self, sql: str, bindings: Sequence[Any] = ()) -> list[tuple[Any, ...]]:

@@ -80,9 +80,10 @@ def test_a_bad_setting_closes_the_file(path: Path) -> None:
         (apsw.IOError("disk full"), DiskFull),
         (apsw.IOError("disk I/O error"), StoreCorrupt),
         (apsw.CorruptError("malformed"), StoreCorrupt),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no text"), StoreCorrupt),
         (KeyError("x"), KeyError),
     ],
-    ids=["full", "no space for a file", "input", "malformed", "foreign"],
+    ids=["full", "no space for a file", "input", "malformed", "no text", "foreign"],
 )
 def test_errors_become_the_ledger_s(error: Exception, expected: type[Exception]) -> None:
     """A full disk can be retried, the rest stops the node; what is not the database's passes as it is."""
