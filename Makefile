@@ -56,12 +56,15 @@ demo: setup ## a bank on this machine with sample people and light load
 certs: setup ## development certificates in certs/
 	$(BIN)/python -m fortress.authority certs
 
-docs: setup ## rewrite the reference pages that derive from the code
-	$(BIN)/python -m fortress.config > docs/reference/settings.md
+docs: setup ## rewrite what derives from the code, and make HTML of all pages
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	$(BIN)/python -m docs.generate
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
 
 audit: setup ## look the dependencies up in the lists of known vulnerabilities
 	$(BIN)/pip-audit --skip-editable
 
 clean: ## take away what make made
-	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* .fuzz .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist docs/_build *.egg-info .coverage .coverage.* .fuzz .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

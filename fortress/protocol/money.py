@@ -95,7 +95,7 @@ class Transfers(Request, frozen=True):
 
 
 class TransfersAnswer(Answer, frozen=True):
-    """A status number for each row, in order; ``first_position`` of what was written (0: nothing)."""
+    """A status number for each row, in order; ``position`` of the newest entry among the rows' (0: none)."""
 
     statuses: list[int]
     position: int
