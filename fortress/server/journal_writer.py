@@ -68,12 +68,15 @@ class JournalWriter:
         assert self._kernel is not None and self._under_way is not None
         record, buffer, done = self._under_way
         self._under_way = None
+        size = len(buffer)
         try:
             self._kernel.result()
         except OSError as error:
             done(None, self._journal.failed(record, error))
             return
-        self._journal.written(record, len(buffer))
+        finally:
+            buffer.release()  # else whoever keeps a traceback that leads here keeps the journal from closing
+        self._journal.written(record, size)
         done(None, None)
 
     def close(self) -> None:
