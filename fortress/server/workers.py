@@ -45,3 +45,4 @@ class Worker:
                 self._loop.call_soon_threadsafe(done, result, error)
             except RuntimeError:  # the loop is closed: nobody waits any more
                 return
+            del job, function, arguments, done, result, error  # not held while nothing is to do
