@@ -49,6 +49,7 @@ class Client:
         self._is_loading = False
         self._in_flight = 0
         self._quiet = asyncio.Event()
+        self._answered = asyncio.Event()
 
     async def connect(self, node: Node) -> None:
         """Connect and sign in."""
@@ -73,6 +74,11 @@ class Client:
         self._is_loading = False
         await asyncio.wait_for(self._settled(), QUIET_S_MAX)
 
+    async def answered(self) -> None:
+        """Wait for the next answer."""
+        self._answered.clear()
+        await asyncio.wait_for(self._answered.wait(), QUIET_S_MAX)
+
     def _go_on(self) -> None:
         if self._is_loading:
             order = self._customer.next_order()
@@ -88,6 +94,7 @@ class Client:
 
         def answered(code: int, raw: Any) -> None:
             self._in_flight -= 1
+            self._answered.set()
             self._take(order, code, raw)
             if code not in UNDECIDED and code not in NOT_DONE:
                 then()
