@@ -261,6 +261,7 @@ class _Auditor:
             position = record.first_position + record.count
             self._comparison.compare_end(self._recount, lsn=record.lsn, hash=record.hash, position=position)
             self._comparison.check_reversals()
+            self._comparison.check_sums()
 
     def finish(self) -> None:
         """Sum up, and say what could not be compared."""
@@ -269,9 +270,7 @@ class _Auditor:
         report.tree_root = self._tree.root()
         report.accounts, report.customers = len(self._recount.accounts), len(self._recount.customers)
         for currency, sums in sorted(self._recount.sums().items()):
-            found = report.currencies[currency] = CurrencySum(*sums)
-            if (found.debits_minor, found.held_minor) != (found.credits_minor, found.promised_minor):
-                report.error("debits and credits do not add up", f"currency {currency}")
+            report.currencies[currency] = CurrencySum(*sums)
         if self._comparison is None:
             return
         if self._applied > last:

@@ -54,10 +54,9 @@ def transaction(db: apsw.Connection) -> Iterator[None]:
     try:
         yield
         db.execute("COMMIT")
-    except BaseException:
+    finally:
         if db.in_transaction:
             db.execute("ROLLBACK")
-        raise
 
 
 def connect(path: Path, key: bytes, *, pragmas: str, is_read_only: bool = False) -> apsw.Connection:

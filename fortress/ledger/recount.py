@@ -68,39 +68,33 @@ class _Account:
         self.terms = (entry.state, entry.floor, *limits, self.terms[6], entry.version)
 
     def spend(self, amount: int, time_us: int) -> None:
-        day, month = _calendar(time_us)
-        if self.months[0] != day:
-            self.months[1] = 0
-            if self.months[2] != month:
-                self.months[3] = 0
-        self.months[0], self.months[2] = day, month
-        self.months[1] += amount
-        self.months[3] += amount
+        months, day = self.months, time_us // _DAY_US
+        if months[0] != day:
+            month = _month(day)
+            self.months = months = [day, 0, month, months[3] if months[2] == month else 0]
+        months[1] += amount
+        months[3] += amount
 
     def give_back(self, amount: int, time_us: int) -> None:
-        day, month = _calendar(time_us)
-        self.months[1] -= amount if self.months[0] == day else 0
-        self.months[3] -= amount if self.months[2] == month else 0
+        months, day = self.months, time_us // _DAY_US
+        months[1] -= amount if months[0] == day else 0
+        months[3] -= amount if months[2] == _month(day) else 0
 
-    @property
-    def balance(self) -> int:
-        return self.counters[1] - self.counters[0]
+    def link(self, position: int, marks: list[Row]) -> int:
+        """Link an entry to the account's one before it; give that one's position."""
+        before, self.last = self.last, position
+        self.count = count = self.count + 1
+        if not count % _MARKED:
+            marks.append((self.opened[0], position))
+        return before
 
-    @property
-    def available(self) -> int:
-        return self.counters[1] - self.counters[0] - self.counters[2]
 
 
 @lru_cache(maxsize=64)
 def _month(day: int) -> int:
+    """Give a day's month as the balances table counts them, by the standard library's calendar."""
     moment = date.fromordinal(_EPOCH + day)
     return moment.year * 12 + moment.month - 1
-
-
-def _calendar(time_us: int) -> tuple[int, int]:
-    """Give the day since 1970 and the month, as the balances table counts them."""
-    day = time_us // _DAY_US
-    return day, _month(day)
 
 
 class _Money:
@@ -113,33 +107,31 @@ class _Money:
         self.holds: dict[bytes, tuple[int, e.HoldPlaced]] = {}
         self.reversals: dict[bytes, Row] = {}
 
-    def linked(self, number: int, position: int) -> Row:
-        """Link an entry to its account's one before it; give the account and that one's position."""
-        account = self.accounts.get(number)
-        if account is None:
-            return (number, 0)
-        before, account.last = account.last, position
-        account.count += 1
-        if account.count % _MARKED == 0:
-            self.chunk.marks.append((number, position))
-        return (number, before)
+    def link_pair(self, entry: Any, position: int) -> Row:
+        """Link an entry into the chains of both its accounts; give both with their entries before."""
+        debit, credit, marks = self.accounts.get(entry.debit), self.accounts.get(entry.credit), self.chunk.marks
+        before_debit = 0 if debit is None else debit.link(position, marks)
+        before_credit = 0 if credit is None else credit.link(position, marks)
+        return (entry.debit, before_debit, entry.credit, before_credit)
 
     def take_posted(self, entry: e.Posted, position: int) -> None:
         pair = self._pair(entry, entry.currency, position)
         if pair is None:
             return
         debit, credit = pair
-        debit.counters[0] += entry.amount
-        credit.counters[1] += entry.amount
-        if (debit.balance, credit.balance) != (entry.debit_balance, entry.credit_balance):
+        counters, other = debit.counters, credit.counters
+        counters[0] += entry.amount
+        other[1] += entry.amount
+        balance, other_balance = counters[1] - counters[0], other[1] - other[0]
+        if balance != entry.debit_balance or other_balance != entry.credit_balance:
             stated = f"{entry.debit_balance} and {entry.credit_balance}"
-            self._problem(f"states balances {stated}, which are {debit.balance} and {credit.balance}", position)
+            self._problem(f"states balances {stated}, which are {balance} and {other_balance}", position)
         if entry.held:
             self._end_hold(entry, 2, entry.held, entry.amount, position)
         else:
             if entry.kind in _SPENDING:
                 debit.spend(entry.amount, entry.time_us)
-            if debit.floor is not None and debit.available < debit.floor:
+            if debit.floor is not None and balance - counters[2] < debit.floor:
                 self._problem(f"takes account {entry.debit} below its floor", position)
         if entry.original:
             before = self.reversals.get(entry.original, (b"", 0, 0))[1]
@@ -154,7 +146,8 @@ class _Money:
         credit.counters[3] += entry.amount
         self._check_pending(entry, debit, credit, position)
         debit.spend(entry.amount, entry.time_us)
-        if debit.floor is not None and debit.available < max(debit.floor, 0):
+        available = debit.counters[1] - debit.counters[0] - debit.counters[2]
+        if debit.floor is not None and available < max(debit.floor, 0):
             self._problem(f"holds more than account {entry.debit} has", position)
         self.holds[entry.id] = (position, entry)
 
@@ -304,25 +297,28 @@ class Recount:
         if entry.time_us < self._time_us:
             self._problem("lies before the entry before it in time", position)
         self._time_us = entry.time_us
-        kind = type(entry)
+        kind, chunk = type(entry), self._chunk
         self._takers[kind](entry, position)
-        self._chunk.entries.append((position, *self._links(entry, position), blob))
-        is_later = kind in (e.HoldReleased, e.ApprovalDecided) or (kind is e.Posted and getattr(entry, "held", 0) > 0)
+        if kind in e.MONEY_KINDS:
+            a, a_before, b, b_before = self._money.link_pair(entry, position)
+        else:
+            chunk.trail.append((position,))
+            a, a_before, b, b_before = self._link_act(entry, position)
+        chunk.entries.append((position, a, a_before, b, b_before, blob))
+        # what ends a hold or decides an approval goes under the id that began it
+        is_later = getattr(entry, "held", 0) if kind is e.Posted else kind in (e.HoldReleased, e.ApprovalDecided)
         id: bytes = b"" if is_later else getattr(entry, "id", b"")
         if id:
-            if id in self._chunk.ids:
+            if id in chunk.ids:
                 self._problem(f"uses id {id.hex()} again", position)
-            self._chunk.ids[id] = (id, position)
+            chunk.ids[id] = (id, position)
 
-    def _links(self, entry: Any, position: int) -> Row:
-        linked = self._money.linked
-        kind = type(entry)
-        if kind in e.MONEY_KINDS:
-            return (*linked(entry.debit, position), *linked(entry.credit, position))
-        self._chunk.trail.append((position,))
-        if kind in (e.AccountOpened, e.AccountChanged):
-            return (*linked(entry.number, position), 0, 0)
-        return (0, 0, 0, 0)
+    def _link_act(self, entry: Any, position: int) -> Row:
+        is_account_s = type(entry) in (e.AccountOpened, e.AccountChanged)
+        account = self._money.accounts.get(entry.number) if is_account_s else None
+        if account is None:
+            return (0, 0, 0, 0)
+        return (entry.number, account.link(position, self._chunk.marks), 0, 0)
 
     def _take_opened(self, entry: e.AccountOpened, position: int) -> None:
         if entry.number in self._money.accounts:

@@ -158,3 +158,23 @@ def test_a_sound_file_is_silent_and_a_missing_table_is_an_error(tables: Tables) 
     assert tables.told() == []
     with pytest.raises(StoreCorrupt, match="no table absent"):
         tables.comparison._names("absent")
+
+
+@pytest.mark.parametrize(
+    ("counters", "is_told"),
+    [
+        ((2**62, 0, 5, 0), False),
+        ((2**62, 1, 5, 0), True),
+        ((2**62, 0, 6, 0), True),
+    ],
+    ids=["right", "posted", "pending"],
+)
+def test_sums_that_are_not_zero_are_told(tables: Tables, counters: tuple[int, ...], is_told: bool) -> None:
+    """By currency, also where they are larger than one of the database's integers."""
+    for number, sums in enumerate((counters, (2**62, 0, 0, 0), (0, 2**63 - 1, 0, 5), (0, 1, 0, 0)), 1):
+        tables.put("accounts", number, 1, 1, "EUR", 1, 0, None, None, None, 0, 1, 1)
+        tables.put("balances", number, *sums, 0, 0, 0, 0, 0, 0)
+    tables.comparison.check_sums()
+    found = tables.told()
+    assert bool(found) is is_told
+    assert all(where == "currency EUR" and "do not add up" in what for what, where in found)
