@@ -7,6 +7,7 @@ a node process of its own, started as anybody starts it: ``fortress serve``.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -37,6 +38,7 @@ from fortress.protocol.accounts import Profile
 from fortress.server import folder as folders
 from fortress.server.bank import Person, new_id, now_us
 from fortress.server.login import LoginDesk
+from fortress.server.process import GC_THRESHOLDS
 
 BANK_ID = "bench"
 CURRENCY = "EUR"
@@ -139,7 +141,11 @@ class _Filler:
 
 @contextmanager
 def open_engine(folder: Path) -> Iterator[tuple[Engine, Keyring]]:
-    """Open the ledger of a folder whose node does not run, for as long as the block lasts."""
+    """Open the ledger of a folder whose node does not run, for as long as the block lasts.
+
+    The collector of this process runs as seldom as a node's from here on.
+    """
+    gc.set_threshold(*GC_THRESHOLDS)
     settings = load(folder, {}, {})
     kek = read_kek(key_file=settings.path(settings.keys.key_file), key_command="", environment={})
     keyring = Keyring.open(folder / folders.KEYRING_NAME, kek)

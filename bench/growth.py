@@ -12,7 +12,6 @@ times slower the large one is for its clients.
 from __future__ import annotations
 
 import argparse
-import gc
 import random
 import shutil
 import time
@@ -31,7 +30,6 @@ from fortress.ledger.delta import Delta
 from fortress.ledger.engine import Engine
 from fortress.ledger.model import BANK_ACTOR, TransferKind
 from fortress.server.bank import now_us
-from fortress.server.process import GC_THRESHOLDS
 
 CHUNK_ROWS = 8_192
 APPLY_ROWS_MIN = 2 * CHUNK_ROWS  # a busy node puts about as many into the tables at once
@@ -142,8 +140,7 @@ class Ledger:
 
 @contextmanager
 def opened(folder: Path, accounts: int) -> Iterator[Ledger]:
-    """Open the ledger of a folder for as long as the block lasts; the collector runs as seldom as it does in a node."""
-    gc.set_threshold(*GC_THRESHOLDS)
+    """Open the ledger of a folder for as long as the block lasts."""
     with open_engine(folder) as (engine, _):
         ledger = Ledger(engine, accounts)
         try:

@@ -192,9 +192,9 @@ def run_load(
 def wait_caught_up(bank: Bank) -> float:
     """Wait until the tables hold all that is in the journal; give that moment on the machine's monotonic clock."""
     deadline = time.monotonic() + CAUGHT_UP_S_MAX
-    while bank.status()["unapplied_entries"]:
+    while behind := bank.status()["unapplied_entries"]:
         if time.monotonic() > deadline:
-            raise RuntimeError("the tables did not catch up with the journal")
+            raise RuntimeError(f"the tables are still {behind} entries behind the journal:\n{bank.log()}")
         time.sleep(POLL_S)
     return time.monotonic()
 
