@@ -85,6 +85,7 @@ class Engine:
             engine.id_skew_us = id_skew_s * 1_000_000
             engine._catch_up(on_progress)
             engine.forget_ids_before_now()
+            engine._bound_ids()  # a clock that was set back may stand still for long
             opened.pop_all()
         return engine
 
@@ -173,8 +174,11 @@ class Engine:
         self.last_us = now_us
         if now_us >= self._next_bound_us:  # ids carry milliseconds: once in one is often enough
             self._next_bound_us = now_us + 1_000
-            self.state.id_ahead = ((now_us + self.id_skew_us) // 1000).to_bytes(6, "big") + bytes(10)
+            self._bound_ids()
         return now_us
+
+    def _bound_ids(self) -> None:
+        self.state.id_ahead = ((self.last_us + self.id_skew_us) // 1000).to_bytes(6, "big") + bytes(10)
 
     def judge(self, command: Command, now_us: int) -> Verdict:
         """Judge one command whose keys are all in memory, and apply what it writes to the working state."""

@@ -381,6 +381,16 @@ def test_time_never_goes_back(ledger: Ledger) -> None:
     assert ledger.engine.last is not None and ledger.engine.last.time_us == NOW_US + 10**9
 
 
+def test_ids_are_bounded_also_while_the_clock_stands(ledger: Ledger, pair: tuple[int, int]) -> None:
+    """Started with a clock set back, an id far ahead is refused: after the next start nobody would find it."""
+    a, b = pair
+    ledger.commit()
+    ledger.reopen()
+    ledger.now_us = NOW_US - 10**9
+    assert ledger.pay(a, b, 1, id=uid(NOW_US + 10**12)).status is Status.id_too_far_ahead
+    assert ledger.pay(a, b, 1, id=uid(NOW_US)).status is Status.ok
+
+
 def test_after_a_restart_old_ids_ask_the_tables_and_new_ones_do_not(
     ledger: Ledger, pair: tuple[int, int]
 ) -> None:
