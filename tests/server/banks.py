@@ -24,7 +24,7 @@ from fortress.errors import LedgerError
 from fortress.ledger.commands import Command, MoveBatch, MoveMoney
 from fortress.ledger.delta import Delta
 from fortress.ledger.engine import Engine
-from fortress.ledger.model import Actor, TransferKind
+from fortress.ledger.model import Actor, TransferKind, account_number
 from fortress.ledger.rules import Verdict
 from fortress.protocol.accounts import Profile
 from fortress.protocol.money import TransferRow
@@ -36,6 +36,7 @@ from fortress.server.process import BOOTSTRAP_FILE, Process
 BANK = "bank-a"
 DEADLINE_S = 10.0
 OPENING = "100.00 EUR"
+NOBODYS = account_number(77_777)  # an account number that nobody has
 PEOPLE = {"alice": ("customer",), "bob": ("customer",), "tess": ("teller",), "audrey": ("auditor",)}
 
 

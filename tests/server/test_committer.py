@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from fortress.errors import (
+    BooksBroken,
     Busy,
     DiskFull,
     JournalWriteFailed,
@@ -19,9 +20,10 @@ from fortress.errors import (
     StoreCorrupt,
 )
 from fortress.ledger.engine import Engine
+from fortress.ledger.model import account_number
 from fortress.server import applier, committer
 from fortress.server.bank import new_id
-from tests.server.banks import committing, hold_journal, hold_loading, hold_tables, open_engine, until
+from tests.server.banks import NOBODYS, committing, hold_journal, hold_loading, hold_tables, open_engine, until
 
 
 @pytest.fixture(autouse=True)
@@ -132,7 +134,7 @@ async def test_order_is_kept_when_a_command_has_to_wait_for_reading(tmp_path: Pa
         world.submit("all of it", world.move(10_000))
         world.submit("too much", world.move(1))
         await until(lambda: loading.begun)
-        world.submit("hold unknown", world.move(1, debit=12345))
+        world.submit("hold unknown", world.move(1, debit=NOBODYS))
         assert world.told == []
         loading.release()
         await until(lambda: len(world.told) == 3)
@@ -148,7 +150,7 @@ async def test_what_waits_is_read_together(tmp_path: Path) -> None:
     async with committing(tmp_path) as world:
         loading = hold_loading(world.engine)
         for number in range(20):
-            world.submit(str(number), world.move(credit=100_000 + 97 * number))
+            world.submit(str(number), world.move(credit=account_number(70_000 + number)))
         await until(lambda: loading.begun)
         loading.release()
         await until(lambda: len(world.told) == 20)
@@ -258,7 +260,7 @@ async def test_a_full_disk_refuses_everybody_and_loses_nothing(tmp_path: Path) -
         await until(lambda: journal.begun)
         world.submit("second", second)
         loading = hold_loading(world.engine)
-        world.submit("third", world.move(300, credit=100_001))
+        world.submit("third", world.move(300, credit=NOBODYS))
         told: list[Any] = []
         world.committer.when_committed(world.engine.state.position, told.append)
         journal.errors = [DiskFull("no space")] * 3
@@ -357,7 +359,7 @@ async def test_a_write_of_unknown_outcome_stops_the_committer(tmp_path: Path) ->
         await until(lambda: journal.begun)
         world.submit("second", world.move(200))
         loading = hold_loading(world.engine)
-        world.submit("third", world.move(300, credit=100_001))
+        world.submit("third", world.move(300, credit=NOBODYS))
         told: list[Any] = []
         world.committer.when_committed(world.engine.state.position, told.append)
         applied = asyncio.ensure_future(world.committer.wait_applied(world.engine.state.position))
@@ -443,8 +445,9 @@ async def test_a_fault_in_judging_hurts_nobody_else(
         assert world.fatal == []
 
 
+@pytest.mark.parametrize("fault", [KeyError("a bug"), BooksBroken("no")], ids=["unknown", "known"])
 async def test_a_fault_that_leaves_half_a_command_in_the_books_stops_the_committer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception
 ) -> None:
     """A broken invariant is no answer: nothing that was judged on top may be written."""
     async with committing(tmp_path) as world:
@@ -452,7 +455,7 @@ async def test_a_fault_that_leaves_half_a_command_in_the_books_stops_the_committ
 
         def apply(entry: Any, delta: Any) -> int:
             world.engine.state.position += 1
-            raise KeyError("half-way")
+            raise fault
 
         monkeypatch.setattr(world.engine.state, "apply", apply, raising=False)
         world.submit("a", world.move())
@@ -528,7 +531,7 @@ async def test_closing_finishes_what_was_taken(tmp_path: Path) -> None:
         world.submit("under way", world.move(100))
         await until(lambda: journal.begun)
         world.submit("open", world.move(200))
-        world.submit("waiting", world.move(300, credit=100_001))
+        world.submit("waiting", world.move(300, credit=NOBODYS))
         closing = asyncio.ensure_future(world.committer.close())
         await asyncio.sleep(0)
         with pytest.raises(ShuttingDown):
