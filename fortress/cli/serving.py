@@ -101,7 +101,7 @@ def _on_signals(process: Process, *, stop_at_eof: bool) -> None:
         try:
             process.reload()
         except FortressError as error:
-            logger.error("certificates not reloaded", extra={"fields": {"reason": error.message}})
+            logger.error("not reloaded", extra={"fields": {"reason": error.message}})
 
     def read_end() -> None:
         with suppress(BlockingIOError):

@@ -50,8 +50,10 @@ class Folder:
         identity_payload: what proves the sealed channel's static key to clients.
     """
 
-    def __init__(self, settings: Settings, environment: Mapping[str, str]) -> None:
+    def __init__(self, settings: Settings, flags: Mapping[str, str], environment: Mapping[str, str]) -> None:
         self.settings = settings
+        self._flags = dict(flags)
+        self._environment = dict(environment)
         self._lock = _lock(settings)
         with ExitStack() as on_fault:
             on_fault.callback(self.close)
@@ -74,6 +76,16 @@ class Folder:
         _load_chain(_tls_context(), self.settings)  # a context that failed half-way must not be the one in use
         _load_chain(self.tls, self.settings)
         self.identity_payload = identity_payload
+
+    def reload_settings(self) -> tuple[str, ...]:
+        """Read the settings again and take over those that may change; give the keys whose change waits for a restart.
+
+        Raises:
+            SettingUnknown, SettingInvalid: the file is not right; nothing was changed.
+        """
+        fresh = config.load(self.settings.folder, self._flags, self._environment)
+        self.settings, waiting = config.reloaded(self.settings, fresh)
+        return waiting
 
     def close(self) -> None:
         """Let another process serve the folder; may be repeated."""
@@ -136,7 +148,7 @@ def open_folder(folder: Path, flags: Mapping[str, str], environment: Mapping[str
             f"the making of {str(folder)!r} was interrupted; nothing was stored in it: delete it and make it anew",
             {"folder": str(folder)},
         )
-    return Folder(config.load(folder, flags, environment), environment)
+    return Folder(config.load(folder, flags, environment), flags, environment)
 
 
 def data_folder(settings: Settings) -> Path:

@@ -26,7 +26,7 @@ from fortress.ledger.engine import Engine
 from fortress.ledger.model import BANK, BANK_ACTOR, AccountKind, HoldState
 from fortress.ledger.vault import Vault
 from fortress.protocol.accounts import Profile
-from fortress.server import administration_handlers, approvals, money_handlers, reading_handlers, session_handlers
+from fortress.server import administration_handlers, approvals, logs, money_handlers, reading_handlers, session_handlers
 from fortress.server.bank import Bank, Person, accepted, derived_id, now_us
 from fortress.server.committer import Committer, CommitterSettings
 from fortress.server.folder import Folder, data_folder
@@ -262,11 +262,19 @@ class Process:
             self.stopped.set()
 
     def reload(self) -> None:
-        """Read certificates again; connections that stand are not touched.
+        """Read certificates, limits and log level again; connections that stand are not touched.
 
         Raises:
-            CertificateUnusable: one is missing or unreadable; the old ones stay in use.
+            SettingUnknown, SettingInvalid: the settings are not right; nothing was changed.
+            CertificateUnusable: a certificate is missing or unreadable; the old ones stay in use.
         """
+        waiting = self.folder.reload_settings()
+        settings = self.folder.settings
+        self.server.apply(settings)
+        self.node.tokens.set_valid(settings.login.token_s)
+        self.node.throttle.settings = settings.login
+        logging.getLogger(logs.ROOT).setLevel(settings.log.level.upper())
+        log_event(logger, logging.INFO, "settings reloaded", waiting_for_restart=", ".join(waiting))
         self.folder.load_certificates()
         self.server.identity_payload = self.folder.identity_payload
         self._certificate_expiry = _expiry_of(self.folder)

@@ -13,11 +13,22 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from fortress import authority
 from fortress.authority import Kind
-from fortress.errors import CertificateUnusable, FolderExists, FolderInUse, FolderMissing, KeyUnusable, SettingInvalid
+from fortress.config import settings_file
+from fortress.errors import (
+    CertificateUnusable,
+    FolderExists,
+    FolderInUse,
+    FolderMissing,
+    KeyUnusable,
+    SettingInvalid,
+    SettingUnknown,
+)
 from fortress.protocol.channel import static_public_key
 from fortress.protocol.identity import verify_identity
 from fortress.server import folder as module
 from fortress.server.folder import create, open_folder
+
+CHANGED = {"server.idle_s": 77, "server.drain_s": 55}
 
 
 def make_certificates(certs: Path) -> None:
@@ -200,3 +211,22 @@ def test_the_settings_file_is_written_whole(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.undo()
     with pytest.raises(FolderExists, match="interrupted"):
         made(tmp_path / "bank")
+
+
+def test_a_reload_takes_over_limits_and_says_what_waits(folder: Path) -> None:
+    """What may change on a running node does; the rest is named and stays until a restart."""
+    opened = open_folder(folder, {"server.drain_s": "3"}, {})
+    try:
+        port = opened.settings.server.port
+        file = folder / "fortress.toml"
+        file.write_text(settings_file({"node.bank": "bank-a", "node.name": "one", "server.port": 7699, **CHANGED}))
+        assert opened.reload_settings() == ("server.port",)
+        assert opened.settings.server.idle_s == 77
+        assert opened.settings.server.drain_s == 3, "a flag stays above the file"
+        assert opened.settings.server.port == port
+        file.write_text("nonsense = 1")
+        with pytest.raises(SettingUnknown):
+            opened.reload_settings()
+        assert opened.settings.server.idle_s == 77
+    finally:
+        opened.close()
