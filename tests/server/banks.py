@@ -192,9 +192,10 @@ async def serving(folder: Path, **flags: str) -> AsyncIterator[World]:
 
 @asynccontextmanager
 async def banking(tmp_path: Path, **flags: str) -> AsyncIterator[World]:
-    """Serve a copy of the filled folder."""
+    """Serve a copy of the filled folder; in the same test a second time, the same copy again."""
     folder = tmp_path / "bank"
-    shutil.copytree(filled_folder(), folder)
+    if not folder.exists():
+        shutil.copytree(filled_folder(), folder)
     async with serving(folder, **flags) as world:
         yield world
 
