@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from fortress.cli.command import current_call, group
+from fortress.cli.command import Call, current_call, group
 from fortress.cli.configuration import FOLDER, SET, overrides_of
 from fortress.cli.desk import visit
 from fortress.cli.failures import Exit
@@ -17,6 +17,7 @@ from fortress.cli.output import Fields, Json, LiveLine, say, show
 
 if TYPE_CHECKING:
     from fortress.client.me import Me
+    from fortress.ledger.audit import AuditReport
     from fortress.protocol.administration import TrailRow
 
 PAGE_ROWS: Final = 500
@@ -33,49 +34,54 @@ audit_command = group(
 @audit_command.command("verify", examples=("fortress audit verify ./bank-a", "fortress audit verify ./bank-a --json"))
 @FOLDER
 @SET
-def verify_command(folder: Path | None, overrides: tuple[str, ...]) -> None:
+def verify_command(folder: Path | None, overrides: tuple[str, ...]) -> int:
     """Check a folder offline, byte for byte: hash chain, tree, balances, sums, tables; exit 7 if anything is wrong.
 
     The node must not run; a copy of the folder, with its key, will do as well.
     """
-    from fortress.cli.verification import verify_ledger
-    from fortress.ledger.engine import Engine
+    from fortress.ledger.audit import audit_folder
     from fortress.server.folder import data_folder, open_folder
 
     call = current_call()
     opened = open_folder(folder or call.config, overrides_of(overrides), os.environ)
     line = LiveLine(call)
     try:
-        engine = Engine.open(
+        report = audit_folder(
             data_folder(opened.settings),
             bank=opened.settings.node.bank,
             data_key=opened.keyring.data_key,
             store_key=opened.keyring.store_key,
-            segment_bytes=opened.settings.ledger.segment_bytes,
+            on_progress=lambda done, last: line.update(f"{done} of {last} records"),
         )
-        try:
-            found = verify_ledger(engine, lambda done, total: line.update(f"{done} of {total} records"))
-        finally:
-            engine.close()
     finally:
         line.close()
         opened.close()
-    counts = {name: getattr(found, name) for name in ("records", "entries", "accounts", "transfers")}
+    _show_report(call, report)
+    return Exit.ok if report.is_right else Exit.integrity
+
+
+def _show_report(call: Call, report: AuditReport) -> None:
+    counts = {name: getattr(report, name) for name in ("records", "entries", "accounts", "customers")}
+    sums = {name: found.credits_minor - found.debits_minor for name, found in report.currencies.items()}
     document: Json = {
-        "whole": True,
-        "bank": opened.settings.node.bank,
+        "whole": report.is_right,
+        "bank": report.bank,
         **counts,
-        "currencies": list(found.currencies),
-        "root": found.root.hex(),
-        "chain": found.chain.hex(),
+        "compared_records": report.compared_records,
+        "sums_minor": {name: str(total) for name, total in sums.items()},
+        "root": report.tree_root.hex(),
+        "errors": report.error_count,
+        "findings": [{"severity": f.severity, "what": f.what, "where": f.where} for f in report.findings],
     }
     pairs = [
         *((name.capitalize(), str(count)) for name, count in counts.items()),
-        ("Sums", ", ".join(f"{currency} 0" for currency in found.currencies)),
-        ("Root", found.root.hex()),
-        ("Chain", found.chain.hex()),
+        ("Errors", str(report.error_count)),
+        ("Sums", ", ".join(f"{name} {total}" for name, total in sums.items())),
+        ("Root", report.tree_root.hex()),
+        *((finding.severity.capitalize(), f"{finding.what} ({finding.where})") for finding in report.findings),
     ]
-    show(call, document, Fields(title=f"The ledger of {opened.settings.node.bank} is whole.", pairs=pairs))
+    title = "is whole." if report.is_right else "is damaged."
+    show(call, document, Fields(title=f"The ledger of {report.bank} {title}", pairs=pairs))
 
 
 @audit_command.command("balance", examples=("fortress audit balance", "fortress audit balance --json"))
