@@ -20,7 +20,15 @@ from typing import Any
 from cryptography import x509
 
 from fortress import __version__
-from fortress.errors import BooksBroken, FortressError, LedgerError, Refused, RetryableError, SettingInvalid
+from fortress.errors import (
+    BooksBroken,
+    FortressError,
+    KeyUnusable,
+    LedgerError,
+    Refused,
+    RetryableError,
+    SettingInvalid,
+)
 from fortress.ledger.commands import Command, CreateCustomer, KeyData, OpenAccount, OpenLedger, ReleaseHold
 from fortress.ledger.engine import Engine
 from fortress.ledger.model import BANK, BANK_ACTOR, AccountKind, HoldState
@@ -41,6 +49,7 @@ from fortress.server.throttle import Throttle
 from fortress.server.tokens import Tokens
 
 BOOTSTRAP_FILE = "bootstrap.json"
+PEOPLE_FILE = "people.db"
 SWITCH_INTERVAL_S = 0.0001  # a worker waiting for the interpreter lock gets it 50 times sooner than by default
 GC_THRESHOLDS = (50_000, 50, 100)
 EXPIRE_EVERY_S = 1.0
@@ -120,7 +129,7 @@ class Process:
             on_progress: told records applied and to apply when the tables must catch up with the journal.
 
         Raises:
-            LedgerError: the ledger cannot be trusted; nothing is served.
+            LedgerError: the ledger cannot be trusted, or people's keys are missing; nothing is served.
             AddressInUse: something else listens there.
         """
         sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -146,7 +155,7 @@ class Process:
             opened.callback(folder.close)
             engine = await asyncio.to_thread(open_engine)
             opened.push_async_callback(asyncio.to_thread, engine.close)
-            vault = await asyncio.to_thread(Vault, data / "people.db", keyring.vault_key)
+            vault = await asyncio.to_thread(_open_vault, data / PEOPLE_FILE, keyring.vault_key, engine)
             opened.callback(vault.close)
             process = cls(folder, engine, vault)
             opened.push_async_callback(process.committer.close)
@@ -331,6 +340,14 @@ class Process:
             },
             "segments_first_lsn": engine.journal.first_lsn,
         }
+
+
+def _open_vault(path: Path, key: bytes, engine: Engine) -> Vault:
+    """Open people's keys; a bank that has begun and has none lost them, and an empty file would hide that."""
+    if engine.state.position and not path.exists():
+        message = f"{str(path)!r} is missing: people's own keys are in it and nowhere else; restore it from a backup"
+        raise KeyUnusable(message, {"file": str(path)})
+    return Vault(path, key)
 
 
 def _expiry_of(folder: Folder) -> float:
