@@ -79,7 +79,10 @@ async def check_reading(link: Link, paid_minor: int) -> None:
             assert await balance(link, number) == OPENING_MINOR + moved
 
 
-@pytest.mark.parametrize("leave_bytes", [2 * SEGMENT_BYTES - 65536, 0], ids=["nearly-full", "full"])
+@pytest.mark.parametrize(
+    "leave_bytes",
+    [pytest.param(2 * SEGMENT_BYTES - 65536, id="nearly-full", marks=pytest.mark.fault), pytest.param(0, id="full")],
+)
 async def test_a_full_disk_refuses_writes_and_recovers(disk: Path, leave_bytes: int) -> None:
     """Nothing acknowledged is lost, nothing refused is done unasked, and the node never ends."""
     folder = disk / "bank"
@@ -114,7 +117,7 @@ async def test_a_full_disk_refuses_writes_and_recovers(disk: Path, leave_bytes: 
         await link.close()
 
 
-@pytest.mark.parametrize("end", ["stop", "kill"])
+@pytest.mark.parametrize("end", ["stop", pytest.param("kill", marks=pytest.mark.fault)])
 async def test_a_node_that_ends_with_a_full_disk_starts_again_when_there_is_space(disk: Path, end: str) -> None:
     """In order or not, in the middle of load: every promise is kept over the restart."""
     run = KillRun(disk, 3)

@@ -87,6 +87,7 @@ def fill_with_nonsense(file: Path) -> None:
         ("keys/node.key", remove, "No such file"),
         ("keys/node.key", replace_key, "does not open"),
         ("keys/node.key", open_to_others, "0600"),
+        ("people.db", remove, "restore it from a backup"),
         pytest.param("keyring", remove, "No such file", marks=LONG),
         pytest.param("keyring", fill_with_nonsense, "not a keyring", marks=LONG),
     ],
@@ -141,7 +142,6 @@ async def test_a_second_node_on_the_same_folder_is_refused(folder: Path, history
         code, error = refused_start(folder)
         assert (code, error["code"]) == (USAGE, "FT-5007")
         assert str(node.process.pid) in error["why"]
-        assert verify(folder).returncode == USAGE
         await check_whole(node, history)
 
 
@@ -239,14 +239,13 @@ async def test_a_torn_tail_is_overwritten(folder: Path, history: History, torn: 
         last_block = stream.read(BLOCK_SIZE_BYTES)
         stream.seek(end)
         stream.write(last_block[:2048] if torn == "half" else os.urandom(BLOCK_SIZE_BYTES + 512))
-    for _ in range(2):
-        with Node(folder) as node:
-            await check_whole(node, history)
-            async with node.session("customer0") as me:
-                payer, payee = numbers_of(2)
-                there = await me.transfer(payer, payee, "0.01 EUR")
-                back = await me.transfer(payee, payer, "0.01 EUR")
-                assert back.position > there.position > history.position
+    with Node(folder) as node:
+        await check_whole(node, history)
+        async with node.session("customer0") as me:
+            payer, payee = numbers_of(2)
+            there = await me.transfer(payer, payee, "0.01 EUR")
+            back = await me.transfer(payee, payer, "0.01 EUR")
+            assert back.position > there.position > history.position
     assert verify(folder).returncode == 0
 
 

@@ -51,6 +51,7 @@ async def test_sigterm_under_load_loses_nothing(parent: Path) -> None:
         run.node.kill()
 
 
+@pytest.mark.fault
 async def test_a_second_sigterm_ends_at_once_and_loses_nothing(parent: Path) -> None:
     """Who asks twice does not want to wait; what was acknowledged is on the disk already."""
     run = KillRun(parent, 6)
