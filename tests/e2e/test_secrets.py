@@ -98,10 +98,9 @@ def found(secrets: tuple[str, ...] | list[str], data: bytes) -> list[str]:
 def live(run: Run, node: Node, homes: Path) -> None:
     """Do everything a bank's people do, by the command line."""
     address = node.address.removeprefix("fortress://")
-    ada, grace, zebedee = homes / "ada", homes / "grace", homes / "zebedee"
+    ada, zebedee = homes / "ada", homes / "zebedee"
     where = ("--address", address, "--ca", node.ca)
     run.command(ada, "login", "ada", *where, "--password-file", "-", secret=ADMIN_PASSWORD)
-    run.command(grace, "login", "grace", *where, "--password-file", "-", secret=SECOND_PASSWORD)
     invited = json.loads(run.command(ada, "--json", "user", "invite"))
     run.tokens.append(invited["code"])
     code_file = homes / "code"
@@ -114,16 +113,21 @@ def live(run: Run, node: Node, homes: Path) -> None:
     asked = json.loads(
         run.command(ada, "--json", "user", "add", STAFF_USERNAME, "--name", NAME, *added, secret=STAFF_PASSWORD)
     )
-    run.command(grace, "approve", asked["approval"])
+    asyncio.run(approve(node, bytes.fromhex(asked["approval"].replace("-", ""))))
     run.command(zebedee, "account", "open", CURRENCY)
     run.command(ada, "deposit", USERNAME, "100", CURRENCY, "--reference", REFERENCE)
     other = json.loads(run.command(zebedee, "--json", "account", "open", CURRENCY))["account"]
     run.command(zebedee, "pay", str(other), "1", CURRENCY, "--reference", REFERENCE)
     run.command(zebedee, "pay", str(other), "1000000", CURRENCY, "--reference", REFERENCE, code=1)
     run.command(homes / "x", "login", USERNAME, *where, "--password-file", "-", secret=WRONG_PASSWORD, code=3)
-    run.command(homes / "x", "login", "plantednobody", *where, "--password-file", "-", secret=WRONG_PASSWORD, code=3)
     for file in homes.glob("*/state/*"):
         run.tokens.append(json.loads(file.read_bytes())["token"])
+
+
+async def approve(node: Node, approval: bytes) -> None:
+    """Be the second administrator."""
+    async with node.session("grace", SECOND_PASSWORD) as grace:
+        await grace.administration.approve(approval)
 
 
 async def abuse(run: Run, node: Node) -> None:
@@ -145,7 +149,12 @@ async def abuse(run: Run, node: Node) -> None:
             run.talk.append(f"{caught.value!r} {caught.value.message} {caught.value.facts}")
         await me.logout()
     async with connect(node.address, ca=node.ca) as bank:
-        for attempt in (bank.resume(run.tokens[-1]), bank.login_with_seed(USERNAME, SEED)):
+        refused = (
+            bank.resume(run.tokens[-1]),
+            bank.login_with_seed(USERNAME, SEED),
+            bank.login_with_seed("plantednobody", SEED),
+        )
+        for attempt in refused:
             with pytest.raises(FortressError) as caught:
                 await attempt
             run.talk.append(f"{caught.value!r} {caught.value.message} {caught.value.facts}")
@@ -239,8 +248,9 @@ def test_nothing_personal_is_in_an_entry(run: Run) -> None:
 def test_errors_do_not_repeat_what_was_typed_secretly(run: Run) -> None:
     """Wrong passwords, codes and tokens are not echoed, and a wrong login does not say whether the user exists."""
     assert found([*PASSWORDS, SEED.decode(), *run.tokens], run.seen["talk"]) == []
-    wrong = [text for text in run.talk if "FT-2001" in text]
-    assert len({text.replace(USERNAME, "X").replace("plantednobody", "X") for text in wrong}) == 1
+    *_, known, unknown = run.talk
+    assert "LoginFailed" in known
+    assert known == unknown
 
 
 def test_a_planted_secret_would_be_found() -> None:
