@@ -20,13 +20,17 @@ Count = Annotated[int, Meta(ge=0, le=INTEGER_MAX, description="a whole number, 0
 TimeUs = Annotated[int, Meta(ge=0, le=INTEGER_MAX, description="microseconds since 1970 UTC")]
 Minor = Annotated[int, Meta(ge=-INTEGER_MAX, le=INTEGER_MAX, description="minor units, signed")]
 Currency = Annotated[str, Meta(min_length=3, max_length=3, description="ISO 4217 code")]
-Text140 = Annotated[str, Meta(max_length=140, pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z", description="text without controls")]
+Text140 = Annotated[
+    str, Meta(max_length=140, pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z", description="text without controls")
+]
 Reference = Annotated[str, Meta(max_length=140, description="text without controls")]  # see check_reference
 Username = Annotated[
     str, Meta(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9._-]*\Z", description="a username")
 ]
 Role = Annotated[str, Meta(min_length=1, max_length=16, description="customer, teller, administrator or auditor")]
-Date = Annotated[str, Meta(max_length=10, pattern=r"^([0-9]{4}-[0-9]{2}-[0-9]{2})?\Z", description="YYYY-MM-DD or empty")]
+Date = Annotated[
+    str, Meta(max_length=10, pattern=r"^([0-9]{4}-[0-9]{2}-[0-9]{2})?\Z", description="YYYY-MM-DD or empty")
+]
 Hash = Annotated[bytes, Meta(min_length=32, max_length=32, description="32 bytes")]
 Point = Annotated[bytes, Meta(min_length=32, max_length=32, description="edwards25519 point, 32 bytes")]
 Scalar = Annotated[bytes, Meta(min_length=32, max_length=32, description="scalar mod l, 32 bytes little-endian")]
