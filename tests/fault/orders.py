@@ -7,6 +7,7 @@ the balance of every account is known too, without asking the bank.
 from __future__ import annotations
 
 import random
+import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +21,7 @@ from tests.e2e.node import CURRENCY
 BATCH_ROWS = 20
 TOO_MUCH_MINOR = 10**15
 NOBODYS_ACCOUNT = 1
-FAR_FUTURE_US = 4_000_000_000_000_000
+HOLD_US = 30 * 86_400 * 1_000_000
 UNKNOWN = -1
 
 
@@ -111,7 +112,7 @@ class Customer:
             return Order("transfer", Transfer(new_id(), debit, credit, TOO_MUCH_MINOR, CURRENCY))
         if kind == 1:
             return Order("transfer", Transfer(new_id(), debit, NOBODYS_ACCOUNT, self._amount(), CURRENCY))
-        return Order("hold", Hold(new_id(), debit, debit, self._amount(), CURRENCY, FAR_FUTURE_US))
+        return Order("hold", Hold(new_id(), debit, debit, self._amount(), CURRENCY, _hold_end_us()))
 
     def _batch(self) -> Order:
         rows = [TransferRow(new_id(), *self._parties(), self._amount()) for _ in range(BATCH_ROWS)]
@@ -121,7 +122,7 @@ class Customer:
 
     def _hold(self) -> Order:
         debit, credit = self._chance.sample(self._own, 2)
-        return Order("hold", Hold(new_id(), debit, credit, self._amount(), CURRENCY, FAR_FUTURE_US))
+        return Order("hold", Hold(new_id(), debit, credit, self._amount(), CURRENCY, _hold_end_us()))
 
     def _end_hold(self) -> Order:
         hold = self._held.pop(self._chance.randrange(len(self._held)))
@@ -130,6 +131,10 @@ class Customer:
             return Order("void", Void(placed.id), hold=hold)
         part = self._chance.choice((0, placed.amount_minor, max(1, placed.amount_minor // 2)))
         return Order("post", Post(placed.id, part), hold=hold)
+
+
+def _hold_end_us() -> int:
+    return time.time_ns() // 1000 + HOLD_US
 
 
 @dataclass(slots=True)
@@ -176,6 +181,7 @@ class Model:
             self._note_batch(order)
         else:
             self.counts["acknowledged"] += 1
+            self.counts[f"{order.operation} done"] += 1
             getattr(self, f"_note_{order.operation}")(order)
 
     def _move(self, debit: int, credit: int, amount: int) -> None:

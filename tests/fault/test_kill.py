@@ -23,6 +23,7 @@ def check(report: kill.Report, kills: int) -> None:
     assert report.counts["acknowledged"] > 100 * kills
     assert report.counts["refused"] > 10 * kills
     assert report.counts["settled"] > 100
+    assert min(report.counts[f"{each} done"] for each in ("transfer", "hold", "post", "void")) > kills
     assert report.entries_read > report.counts["acknowledged"]
 
 
