@@ -130,8 +130,8 @@ class LoginSettings:
     failures_before_lockout: int = number(10, "failed logins in a row that lock the login", 2, 10000, reloadable=True)
     lockout_s: int = number(900, "seconds that a lockout lasts", 1, 604800, reloadable=True)
     token_s: int = number(900, "seconds that a session token is valid", 30, 86400, reloadable=True)
-    kdf_memory_kib: int = number(65536, "Argon2id memory of new passwords in KiB", 8192, 1048576)
-    kdf_iterations: int = number(3, "Argon2id passes of new passwords", 1, 64)
+    kdf_memory_kib: int = number(65536, "Argon2id memory of new passwords in KiB", 65536, 1048576)
+    kdf_iterations: int = number(3, "Argon2id passes of new passwords", 3, 16)
     kdf_lanes: int = number(4, "Argon2id lanes of new passwords", 1, 16)
 
 

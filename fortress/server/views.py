@@ -90,7 +90,7 @@ def kind_of(entry: AnyEntry) -> str:
         return "opened"
     if isinstance(entry, AccountChanged):
         return entry.act
-    return type(entry).__name__.lower()
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in type(entry).__name__).lstrip("_")
 
 
 def history_row(position: int, entry: Any, account: int) -> HistoryRow:

@@ -80,8 +80,8 @@ def test_a_hold_whose_time_is_over_shows_as_expired() -> None:
         (VOIDED, "hold_voided"),
         (AccountOpened(NOW_US, ID, 1, 7, 1, "EUR", 0, 7), "opened"),
         (AccountChanged(NOW_US, ID, 1, "freeze", 3, 0, None, None, None, False, 2, 9), "freeze"),
-        (LedgerOpened(NOW_US, "bank-a", ("EUR",)), "ledgeropened"),
-        (SessionEnded(NOW_US, 7, ID, NOW_US), "sessionended"),
+        (LedgerOpened(NOW_US, "bank-a", ("EUR",)), "ledger_opened"),
+        (SessionEnded(NOW_US, 7, ID, NOW_US), "session_ended"),
     ],
 )
 def test_every_entry_has_a_name(entry: Any, kind: str) -> None:
