@@ -17,7 +17,7 @@ from fortress.errors import Busy, MessageInvalid, Refused, Status
 from fortress.ledger.commands import OpenAccount
 from fortress.ledger.entries import HoldPlaced, Posted
 from fortress.ledger.entries import Refused as RefusedEntry
-from fortress.ledger.model import Account, AccountKind, Hold
+from fortress.ledger.model import Account, AccountKind, Customer, Hold
 from fortress.ledger.queries import Filters
 from fortress.protocol import accounts, money, reading
 from fortress.protocol.fields import Done
@@ -179,7 +179,7 @@ async def handle_resolve(node: Node, session: Session, request: accounts.Resolve
         customer = await bank.customer_named(payee.lower())
         account = await bank.account(customer.default_account) if customer.default_account else None
         if account is not None and request.currency and account.currency != request.currency:
-            account = await _account_in(bank, customer.customer, request.currency)
+            account = await _account_in(bank, customer, request.currency)
     if account is None or not account.owner:
         raise Refused(Status.credit_account_unknown)
     await bank.committed(account.last_position)
@@ -189,8 +189,9 @@ async def handle_resolve(node: Node, session: Session, request: accounts.Resolve
     return accounts.ResolveAnswer(account.number, name, account.currency)
 
 
-async def _account_in(bank: Bank, owner: int, currency: str) -> Account | None:
-    for number in await bank.read(bank.queries.accounts_of, owner):
+async def _account_in(bank: Bank, owner: Customer, currency: str) -> Account | None:
+    await bank.tables_hold(owner.position)
+    for number in await bank.read(bank.queries.accounts_of, owner.customer):
         account = await bank.account(number)
         if account is not None and account.currency == currency:
             return account

@@ -32,6 +32,7 @@ from fortress.server.bank import new_id
 from fortress.server.committer import Committer, CommitterSettings
 from fortress.server.folder import create, open_folder
 from fortress.server.process import BOOTSTRAP_FILE, Process
+from fortress.server.session import Session
 
 BANK = "bank-a"
 DEADLINE_S = 10.0
@@ -175,6 +176,10 @@ class World:
         held = hold_journal(self.bank.engine)
         self._opened.callback(held.release)
         return held
+
+    def server_sessions(self) -> tuple[Session, ...]:
+        """Give all connections of the node."""
+        return tuple(self.process.server._sessions)
 
     async def account_of(self, username: str) -> int:
         """Give the number of somebody's default account."""
