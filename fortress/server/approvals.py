@@ -139,7 +139,7 @@ async def ask_or_act(node: Node, session: Session, operation: str, request: Any)
     must_ask = act.needs_second(request) and len(bank.state.administrators) >= 2
     if not was_asked and (known is not None or not must_ask):
         return await act.perform(node, actor, request)
-    kept = await _kept_before(bank, operation, request, known[1]) if known is not None else b""
+    kept = await _kept_before(node, operation, request, known[1]) if known is not None else b""
     summary = act.summary(request, await _subject(node, operation, request) if not kept else "")
     command = AskApproval(
         *(actor, request.id, operation),
@@ -182,14 +182,22 @@ async def _keep(node: Node, operation: str, request: Any) -> bytes:
     return _encode(Kept(handle, await node.bank.read(node.bank.vault.seal_person, handle, _plain(request))))
 
 
-async def _kept_before(bank: Bank, operation: str, request: Any, asked: Any) -> bytes:
+async def _kept_before(node: Node, operation: str, request: Any, asked: Any) -> bytes:
     """Give the bytes kept when this was asked before; sealing anew would make a repeat look like another request.
+
+    What was asked about somebody erased since cannot be read any more; then whom it was about has to do.
 
     Raises:
         Refused: the id was used for something else.
     """
-    before = await _opened(bank, asked.operation, asked.command)
-    if asked.operation != operation or before is None or _plain(before) != _plain(request):
+    before = await _opened(node.bank, asked.operation, asked.command)
+    if asked.operation != operation:
+        is_same = False
+    elif before is not None:
+        is_same = _plain(before) == _plain(request)
+    else:
+        is_same = _decode_kept(asked.command).handle == node.desk.handle_of(request.username)
+    if not is_same:
         raise Refused(Status.id_reused)
     kept: bytes = asked.command
     return kept
