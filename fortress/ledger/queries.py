@@ -228,6 +228,11 @@ class Queries:
         sql = f"SELECT {ACCOUNT_COLUMNS} FROM accounts a JOIN balances b USING (number) WHERE a.number > ? ORDER BY 1"
         return [account_of(row) for row in self._read(f"{sql} LIMIT ?", (after, limit))]
 
+    def latest_accounts(self, limit: int) -> list[int]:
+        """List the accounts in use lately, the latest first."""
+        sql = "SELECT number FROM balances ORDER BY last_position DESC LIMIT ?"
+        return [row[0] for row in self._read(sql, (limit,))]
+
     def customers(self, after: int, limit: int) -> list[Customer]:
         """Page through the customers by number."""
         sql = f"SELECT {CUSTOMER_COLUMNS} FROM customers WHERE customer > ? ORDER BY customer LIMIT ?"

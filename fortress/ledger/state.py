@@ -91,6 +91,13 @@ class State(Memory):
         wants.want_account(self, wanted, number)
         return wanted or None
 
+    def want_accounts(self, numbers: Iterable[int]) -> Wanted | None:
+        """Tell which of these accounts must be read."""
+        wanted = Wanted(self.turns())
+        for number in numbers:
+            wants.want_account(self, wanted, number)
+        return wanted or None
+
     def want_customer(self, *, customer: int = 0, handle: bytes = b"") -> Wanted | None:
         """Tell whether a customer must be read, by number or by handle."""
         wanted = Wanted(self.turns())

@@ -53,6 +53,7 @@ PEOPLE_FILE = "people.db"
 SWITCH_INTERVAL_S = 0.0001  # a worker waiting for the interpreter lock gets it 50 times sooner than by default
 GC_THRESHOLDS = (50_000, 50, 100)
 EXPIRE_EVERY_S = 1.0
+WARM_UP_AT_ONCE = 500
 EXPIRE_AT_ONCE_MAX = 1_000
 BOOKS_EVERY_S = 60.0
 
@@ -169,6 +170,7 @@ class Process:
         process._chores = [
             asyncio.create_task(process._expire_holds()),
             asyncio.create_task(process._watch_books()),
+            asyncio.create_task(process._warm_up()),
         ]
         return process
 
@@ -247,6 +249,16 @@ class Process:
             except FortressError as error:
                 self._on_fatal(_as_fatal(error))
                 return
+
+    async def _warm_up(self) -> None:
+        """Bring the accounts used lately into memory, a few at a time, so that customers need not wait for each."""
+        bank = self.node.bank
+        try:
+            numbers = await bank.read(bank.queries.latest_accounts, self.folder.settings.ledger.account_cache_max // 2)
+            for start in range(0, len(numbers), WARM_UP_AT_ONCE):
+                await bank.fill(bank.state.want_accounts(numbers[start : start + WARM_UP_AT_ONCE]))
+        except FortressError as error:
+            self._on_fatal(_as_fatal(error))
 
     async def _watch_books(self) -> None:
         """Add the books up, every minute."""

@@ -342,3 +342,12 @@ def test_the_trial_balance_of_very_much_money(ledger: Ledger, queries: Queries) 
     ledger.commit()
     moved = INTEGER_MAX + 3 * 2**61
     assert queries.trial_balance()[0] == ("EUR", 3, moved, moved, 0)
+
+
+def test_accounts_in_use_lately_come_first(ledger: Ledger, queries: Queries) -> None:
+    """A start warms its memory with them."""
+    a, b, c = ledger.account(100), ledger.account(), ledger.account()
+    ledger.pay(a, b, 10)
+    ledger.commit()
+    assert set(queries.latest_accounts(2)) == {a, b}
+    assert queries.latest_accounts(3)[2] == c

@@ -80,3 +80,12 @@ def test_an_entry_of_a_busy_account_is_marked(count: int) -> None:
     for n in range(1, count + 1):
         state.apply(Posted(NOW_US, uid(), A, B, 1, "EUR", 3, "", -n, n, 1), delta)
     assert delta.marks == ([(A, 256), (B, 256)] if count > 256 else [])
+
+
+def test_of_many_accounts_only_those_unknown_are_wanted() -> None:
+    """Numbers whose check digits are wrong exist nowhere; what memory has need not be read."""
+    state = State()
+    asked = state.want_accounts([A, 5])
+    assert asked is not None and asked.accounts == {A}
+    state.accounts.put(A, None)
+    assert state.want_accounts([A]) is None
