@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from fortress import authority
-from fortress.authority import Kind
 from fortress.errors import (
     AddressInUse,
     BooksBroken,
@@ -249,7 +248,7 @@ async def test_certificates_are_read_again(tmp_path: Path) -> None:
     async with banking(tmp_path) as world:
         before = world.process.statistics()["certificate_expiry"]
         certs = world.folder / "certs"
-        authority.issue(certs, Kind.node, bank=BANK, now=datetime.now(UTC) - timedelta(hours=1))
+        authority.renew(certs, "node", now=datetime.now(UTC) - timedelta(hours=1))
         world.process.reload()
         assert world.process.statistics()["certificate_expiry"] != before
         assert (await world.sign_in("alice")).username == "alice"
