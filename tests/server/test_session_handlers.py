@@ -123,9 +123,7 @@ SETTINGS = LoginSettings(failures_before_delay=2, failures_before_lockout=4, del
 
 
 @pytest.mark.parametrize("username", ["alice", "nobody"])
-async def test_guessing_is_slowed_then_locked_with_its_end_told(
-    username: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_guessing_is_slowed_then_locked_with_its_end_told(username: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same for a username nobody has; the lock of a known one is passed on to the bank."""
     now = [1_700_000_000.0]
     monkeypatch.setattr("fortress.server.session_handlers.time.time", lambda: now[0])

@@ -214,9 +214,7 @@ def made_folder() -> Path:
 
 
 @asynccontextmanager
-async def running(
-    *, login: LoginSettings | None = None, sweep_s: float = 0.05, **server: Any
-) -> AsyncIterator[World]:
+async def running(*, login: LoginSettings | None = None, sweep_s: float = 0.05, **server: Any) -> AsyncIterator[World]:
     """Start a world on a free port, and drain it at the end."""
     folder = open_folder(made_folder(), {}, {})
     try:
