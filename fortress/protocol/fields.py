@@ -7,6 +7,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from fortress.errors import MessageInvalid
+
 PROTOCOL_VERSION = 1
 INTEGER_MAX = 2**63 - 1
 BATCH_ROWS_MAX = 8190
@@ -42,10 +44,18 @@ Names = Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=64,
 Numbers = Annotated[list[Number], Meta(max_length=1024, description="account numbers")]
 
 
+class ReferenceInvalid(MessageInvalid, ValueError):
+    """A reference holds control characters: the maker gets this error, the reader one of the type."""
+
+
 def check_reference(text: str) -> None:
-    """Refuse control and other unprintable characters: a tenth of the cost of a pattern on the hottest field."""
+    """Refuse control and other unprintable characters: a tenth of the cost of a pattern on the hottest field.
+
+    Raises:
+        ReferenceInvalid: decoding adds where in the message it stood.
+    """
     if not text.isprintable():
-        raise ValueError("Expected printable text - at `$.reference`")
+        raise ReferenceInvalid("Expected printable text - at `$.reference`", {"field": "reference"})
 
 
 class Request(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
