@@ -57,7 +57,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """One row of the table, made by `hot`, `plain` or `hot_or_plain`; one of the functions is there."""
+    """One row of the table, made by `hot` or `plain`; one of the functions is there."""
 
     operation: str
     hot: HotFunction | None = None
@@ -72,11 +72,6 @@ def hot(operation: str, function: HotFunction) -> Handler:
 def plain(operation: str, function: PlainFunction) -> Handler:
     """Name the coroutine function that gives the answer of an operation."""
     return Handler(operation, plain=function)
-
-
-def hot_or_plain(operation: str, try_hot: Callable[..., bool], function: PlainFunction) -> Handler:
-    """Name a function that answers the common case in the read pass, and the coroutine for when it gives False."""
-    return Handler(operation, hot=try_hot, plain=function)
 
 
 class Dispatcher:
