@@ -159,6 +159,29 @@ class LogSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PairSettings:
+    """The other node of this bank, and when it is taken for dead. Without a peer this node is alone."""
+
+    listen: str = text("127.0.0.1:7613", "address on which the other node's records are taken", pattern=r"\S+:[0-9]+")
+    peer: str = text("", "address on which the other node takes records; empty for a node alone")
+    peer_clients: str = text("", "address at which clients reach the other node")
+    cluster: str = text("", "id of the pair, in hexadecimal; both nodes and the register carry the same")
+    register: str = text("witness", "who keeps the record of which node is primary", choices=("witness", "etcd"))
+    register_addresses: str = text("", "the witness's host:port, or etcd's https://host:port, several with commas")
+    durability: str = text(
+        *("available", "without its standby a primary goes on alone, or holds writes until there are two copies"),
+        choices=("available", "two-copies"),
+        reloadable=True,
+    )
+    heartbeat_ms: int = number(100, "milliseconds between messages of an idle primary", 10, 10_000)
+    solo_ms: int = number(1000, "milliseconds without acknowledgement until the primary goes on alone", 50, 60_000)
+    takeover_ms: int = number(3000, "milliseconds of silence after which the standby takes over", 100, 600_000)
+    refused_ms: int = number(300, "the same when the primary's process is known to be gone", 50, 600_000)
+    lease_ms: int = number(200, "milliseconds that an acknowledgement lets the primary answer reads by itself", 0)
+    hold_s: int = number(10, "seconds that requests are held while no node may take them; then busy", 0, 300)
+
+
+@dataclass(frozen=True, slots=True)
 class KeysSettings:
     """Where the key-encryption key comes from; without it nobody can read the data."""
 
@@ -192,6 +215,7 @@ class Settings:
     login: LoginSettings = field(default_factory=LoginSettings)
     monitor: MonitorSettings = field(default_factory=MonitorSettings)
     log: LogSettings = field(default_factory=LogSettings)
+    pair: PairSettings = field(default_factory=PairSettings)
     keys: KeysSettings = field(default_factory=KeysSettings)
     tls: TlsSettings = field(default_factory=TlsSettings)
     sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))

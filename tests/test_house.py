@@ -20,7 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # room -> the rooms it may import besides itself; a room is a package or a module right below fortress/
 IMPORTS: dict[str, set[str]] = {
-    "errors": set(),
+    "statuses": set(),
+    "errors": {"statuses"},
     "config": {"errors"},
     "authority": {"errors"},
     "protocol": {"errors"},

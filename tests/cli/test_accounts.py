@@ -43,9 +43,7 @@ def test_all_pages_of_accounts_are_listed(bank: FakeBank, tell: Tell) -> None:
     ],
     ids=str,
 )
-def test_an_account_changes_its_state(
-    bank: FakeBank, tell: Tell, arguments: list[str], call: tuple[Any, ...]
-) -> None:
+def test_an_account_changes_its_state(bank: FakeBank, tell: Tell, arguments: list[str], call: tuple[Any, ...]) -> None:
     """Told when it is done."""
     code, out, _ = tell("account", *arguments)
     assert code == 0 and ACCOUNT in out

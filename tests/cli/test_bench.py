@@ -135,4 +135,3 @@ def test_thresholds_are_read_and_compared() -> None:
     for wrong in ("p98=1", "p99", "p99=fast"):
         with pytest.raises(UsageError):
             parse_thresholds((wrong,))
-

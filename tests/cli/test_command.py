@@ -56,9 +56,7 @@ def test_all_global_options_reach_the_call(call: object) -> None:
     assert call(
         *("note", "-q", "-v", "--no-color", "--no-input", "--timeout", "2.5"),
         *("--context", "x", "--config", "/b/fortress.toml"),
-    ) == Call(
-        quiet=True, verbose=True, color=False, ask=False, timeout_s=2.5, context="x", config=Path("/b")
-    )
+    ) == Call(quiet=True, verbose=True, color=False, ask=False, timeout_s=2.5, context="x", config=Path("/b"))
 
 
 def test_no_color_is_an_environment_variable_too(call: object, monkeypatch: pytest.MonkeyPatch) -> None:

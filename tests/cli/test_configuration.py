@@ -21,9 +21,7 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
-def test_settings_are_listed_with_their_sources(
-    tell: Tell, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_settings_are_listed_with_their_sources(tell: Tell, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Flag before variable before file before default."""
     monkeypatch.setenv("FORTRESS_LOG__LEVEL", "debug")
     rows = tell("config", "show", str(folder), "--set", "server.idle_s=60", "--json")[1]

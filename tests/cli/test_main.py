@@ -35,8 +35,7 @@ def all_commands(group: Group | None = None, path: str = "fortress") -> Iterator
 
 def loaded_by(*arguments: str, heavy: tuple[str, ...] = HEAVY) -> list[str]:
     code = (
-        "import sys\nfrom fortress.cli.main import run\n"
-        f"run({list(arguments)!r})\nprint(*sys.modules, file=sys.stderr)"
+        f"import sys\nfrom fortress.cli.main import run\nrun({list(arguments)!r})\nprint(*sys.modules, file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     loaded = set(done.stderr.splitlines()[-1].split())

@@ -102,9 +102,7 @@ def test_whoami_asks_the_bank(bank: FakeBank, tell: Tell) -> None:
     assert tell("whoami", "--json")[1]["roles"] == ["customer"]
 
 
-def test_passwd_takes_both_passwords_from_files(
-    bank: FakeBank, tell: Tell, secret_file: Path, tmp_path: Path
-) -> None:
+def test_passwd_takes_both_passwords_from_files(bank: FakeBank, tell: Tell, secret_file: Path, tmp_path: Path) -> None:
     """The old one proves, the new one replaces."""
     new = tmp_path / "new"
     new.write_text("nine loud mountains\n")

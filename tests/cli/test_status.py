@@ -132,9 +132,7 @@ def test_a_customer_asks_the_bank_itself(bank: FakeBank, tell: Tell, monkeypatch
     assert code == 0 and (out["tasks_processed"], out["connections"]) == (5, 4)
 
 
-def test_watching_goes_on_through_an_outage(
-    tell: Tell, site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_watching_goes_on_through_an_outage(tell: Tell, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Again and again, until Ctrl-C."""
     turns: list[float] = []
 

@@ -167,9 +167,7 @@ class Books:
         sums = (self.balances[number], self.balances[number], 0, 0, 0, 0)
         limits = (0, None, None, None, None, None)
         state = self.states.get(number, "open")
-        return AccountView(
-            number, "x", "customer", CURRENCY, state, *sums, *limits, False, 0, 1, self.tree.size
-        )
+        return AccountView(number, "x", "customer", CURRENCY, state, *sums, *limits, False, 0, 1, self.tree.size)
 
 
 class FakeNode:

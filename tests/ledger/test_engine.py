@@ -196,9 +196,7 @@ def test_books_add_up_whatever_is_asked(tmp_path_factory: pytest.TempPathFactory
 
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 2**32), cache=st.sampled_from([2, 10_000]))
-def test_what_was_answered_is_answered_again(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, cache: int
-) -> None:
+def test_what_was_answered_is_answered_again(tmp_path_factory: pytest.TempPathFactory, seed: int, cache: int) -> None:
     """After a restart, with all caches cold or tiny: the same status, entry and position as the first time."""
     folder = tmp_path_factory.mktemp("again")
     ledger = Ledger(folder, account_cache_max=cache, id_cache_max=cache)
@@ -391,9 +389,7 @@ def test_ids_are_bounded_also_while_the_clock_stands(ledger: Ledger, pair: tuple
     assert ledger.pay(a, b, 1, id=uid(NOW_US)).status is Status.ok
 
 
-def test_after_a_restart_old_ids_ask_the_tables_and_new_ones_do_not(
-    ledger: Ledger, pair: tuple[int, int]
-) -> None:
+def test_after_a_restart_old_ids_ask_the_tables_and_new_ones_do_not(ledger: Ledger, pair: tuple[int, int]) -> None:
     """The newest time-ordered id in the tables is the line; other ids always ask."""
     a, b = pair
     old, odd = ledger.uid(), odd_id()

@@ -89,9 +89,7 @@ def books() -> Books:
 
 
 def hold(books: Books, amount: int = 100, **changes: Any) -> PlaceHold:
-    made = PlaceHold(
-        ALICE, uid(), books.numbers["alice"], books.numbers["bob"], amount, "EUR", NOW_US + 86_400_000_000
-    )
+    made = PlaceHold(ALICE, uid(), books.numbers["alice"], books.numbers["bob"], amount, "EUR", NOW_US + 86_400_000_000)
     return replace(made, **changes)
 
 

@@ -112,9 +112,7 @@ FILTERS: list[tuple[dict[str, Any], list[int]]] = [
 
 
 @pytest.mark.parametrize(("chosen", "amounts"), FILTERS, ids=lambda value: str(value))
-def test_filters_choose_entries(
-    ledger: Ledger, queries: Queries, chosen: dict[str, Any], amounts: list[int]
-) -> None:
+def test_filters_choose_entries(ledger: Ledger, queries: Queries, chosen: dict[str, Any], amounts: list[int]) -> None:
     """By kind, time, amount, the other side, and words of the reference."""
     a, b, c = ledger.account(1_000), ledger.account(), ledger.account()
     paid = [

@@ -229,9 +229,7 @@ def test_invitations_approvals_and_sessions_are_counted(counted: Counted) -> Non
     digest, other = b"d" * 32, b"e" * 32
     counted.take(e.Invited(NOW_US, uid(), digest, "teller", 9, 1))
     waits = counted.take(e.Invited(NOW_US, uid(), other, "teller", 9, 1))
-    used = counted.take(
-        e.CustomerCreated(NOW_US, uid(), 2, b"i" * 16, (), b"", 1, 2, 3, b"", b"", b"", digest, 0)
-    )
+    used = counted.take(e.CustomerCreated(NOW_US, uid(), 2, b"i" * 16, (), b"", 1, 2, 3, b"", b"", b"", digest, 0))
     assert counted.recount.invitations == {
         digest: (digest, "teller", 9, 1, used),
         other: (other, "teller", 9, 0, waits),

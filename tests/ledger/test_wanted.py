@@ -121,12 +121,15 @@ def test_a_reversal_brings_the_accounts_of_its_original() -> None:
     assert missing(memory, c.ReverseMoney(ALICE, uid(), ID)) is None
 
 
-@pytest.mark.parametrize(("act", "owner", "lacks"), [
-    ("close", 7, {"customers": {7}}),
-    ("reopen", 7, {"customers": {7}}),
-    ("freeze", 7, {}),
-    ("close", BANK, {}),
-])
+@pytest.mark.parametrize(
+    ("act", "owner", "lacks"),
+    [
+        ("close", 7, {"customers": {7}}),
+        ("reopen", 7, {"customers": {7}}),
+        ("freeze", 7, {}),
+        ("close", BANK, {}),
+    ],
+)
 def test_closing_an_account_brings_its_owner(act: str, owner: int, lacks: dict[str, set[Any]]) -> None:
     """Whose open accounts are counted."""
     memory = Memory()

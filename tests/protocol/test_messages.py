@@ -20,8 +20,14 @@ from fortress.protocol.money import TransferAnswer
 ID = bytes(range(16))
 POINT, SALT = bytes(32), bytes(16)
 KEY = {
-    "salt": SALT, "memory_kib": 65536, "iterations": 3, "lanes": 4,
-    "public": POINT, "signing": POINT, "commitment": POINT, "proof": POINT,
+    "salt": SALT,
+    "memory_kib": 65536,
+    "iterations": 3,
+    "lanes": 4,
+    "public": POINT,
+    "signing": POINT,
+    "commitment": POINT,
+    "proof": POINT,
 }
 MOVE = {"id": ID, "amount_minor": 500, "currency": "EUR", "reference": "Lunch at noon: 2 × soup"}
 
@@ -57,8 +63,17 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "list_holds": {"account": 104},
     "reverse": {"id": ID, "original": ID, "amount_minor": 3, "reference": "wrong"},
     "history": {
-        "account": 104, "cursor": 5, "limit": 10, "kinds": ["transfer"], "from_us": 1, "to_us": 2,
-        "amount_min_minor": 1, "amount_max_minor": 2, "counterparty": 201, "text": "x", "as_of_us": 3,
+        "account": 104,
+        "cursor": 5,
+        "limit": 10,
+        "kinds": ["transfer"],
+        "from_us": 1,
+        "to_us": 2,
+        "amount_min_minor": 1,
+        "amount_max_minor": 2,
+        "counterparty": 201,
+        "text": "x",
+        "as_of_us": 3,
         "min_position": 4,
     },
     "statement": {"account": 104, "from_us": 1, "to_us": 2, "cursor": 3, "limit": 4},
@@ -77,7 +92,12 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "unlock": {"username": "bob"},
     "erase": {"id": ID, "username": "bob"},
     "set_limits": {
-        "id": ID, "account": 104, "floor_minor": -5, "payment_minor": 1, "day_minor": 2, "month_minor": 3,
+        "id": ID,
+        "account": 104,
+        "floor_minor": -5,
+        "payment_minor": 1,
+        "day_minor": 2,
+        "month_minor": 3,
         "signed_orders_only": True,
     },
     "freeze": {"account": 104, "debits_only": True},

@@ -11,8 +11,14 @@ from fortress.protocol.sessions import Hello, KeyMaterial, LoginBegin, Register,
 
 POINT = bytes(32)
 KEY: dict[str, Any] = {
-    "salt": bytes(16), "memory_kib": 65536, "iterations": 3, "lanes": 4,
-    "public": POINT, "signing": POINT, "commitment": POINT, "proof": POINT,
+    "salt": bytes(16),
+    "memory_kib": 65536,
+    "iterations": 3,
+    "lanes": 4,
+    "public": POINT,
+    "signing": POINT,
+    "commitment": POINT,
+    "proof": POINT,
 }
 LOGIN = {"username": "alice", "commitment": POINT}
 REGISTER = {"code": "12345678", "username": "alice", "key": KEY}
