@@ -41,6 +41,7 @@ class Engine:
         self.state = state
         self.tree = tree
         self.last = journal.last
+        self.committed = journal.last  # the newest record that is known to be committed when opened
         self.epoch = self.last.epoch if self.last else EPOCH_FIRST
         self.last_us = self.last.time_us if self.last else 0
         self.id_skew_us = ID_SKEW_S * 1_000_000

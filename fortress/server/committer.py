@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from fortress.errors import DiskFull, FortressError, LedgerError, OutcomeUnknown, ShuttingDown, Status
 from fortress.ledger.commands import Command, MoveBatch, MoveMoney
@@ -34,11 +34,22 @@ from fortress.server.backlog import Answered, Backlog
 from fortress.server.histogram import Histogram
 from fortress.server.journal_writer import JournalWriter
 from fortress.server.logs import log_event
+from fortress.server.workers import Done
 
 DISK_CHECK_S: Final = 1.0
 DISK_RETRY_S: Final = 0.5
 
 logger = logging.getLogger(__name__)
+
+
+class Writer(Protocol):
+    """Makes records durable, one at a time."""
+
+    def write(self, record: Record, *, done: Done) -> None:
+        """Make a record durable wherever it has to be, then call ``done(None, error or None)``."""
+
+    def close(self) -> None:
+        """End; nothing is under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +66,7 @@ class Committer:
 
     Args:
         engine: the bank's ledger; from here on only this object judges and writes.
+        writer: makes records durable; by default in this node's journal alone.
         on_commit: told each delta once it is durable (notifications).
         after_answers: called after the answers of one commit were given (sessions flush here).
         on_fatal: told the error after which this node must stop.
@@ -71,6 +83,7 @@ class Committer:
         engine: Engine,
         settings: CommitterSettings,
         *,
+        writer: Writer | None = None,
         on_commit: Callable[[Delta], None],
         after_answers: Callable[[], None],
         on_fatal: Callable[[LedgerError], None],
@@ -81,7 +94,7 @@ class Committer:
         self._after_answers = after_answers
         self._on_fatal = on_fatal
         self._loop = asyncio.get_running_loop()
-        self._journal_writer = JournalWriter(engine.journal, self._loop)
+        self._writer: Writer = writer or JournalWriter(engine.journal, self._loop)
         self.readers = ThreadPoolExecutor(2, thread_name_prefix="reader")
         self._applier = Applier(
             engine,
@@ -102,19 +115,23 @@ class Committer:
         self._waiting = self._backlog.commands
         self._open: list[tuple[Answered, Any]] = []
         self._written: list[tuple[Answered, Any]] = []  # answers of the record being written
-        self._written_position = 0
+        self._closed_before = 0  # newest position before the record being written
         self._is_scheduled = False
         self._is_writing = False  # a record is closed and not durable
         self._is_under_way = False  # and the disk has it now
         self._is_closing = False
-        self._refusal: FortressError | None = None  # what new commands are answered; follows from the four below
+        self._is_holding = False
+        self._behind: list[tuple[int, Answered, Any]] = []  # answers that wait for records made elsewhere or before
+        self._role_refusal: FortressError | None = None
+        self._refusal: FortressError | None = None  # what new commands are answered; follows from the five around
         self._failure: OutcomeUnknown | None = None
         self._journal_full: DiskFull | None = None
         self._low_space: DiskFull | None = None
         self._turn: asyncio.Future[None] | None = None
-        self.committed_record = engine.last
-        self.committed_lsn = engine.last.lsn if engine.last else 0
-        self.committed_position = engine.state.position
+        last = engine.committed
+        self.committed_record = last
+        self.committed_lsn = last.lsn if last else 0
+        self.committed_position = last.first_position + last.count if last else 0
         self.batch_sizes = Histogram()
         self.write_seconds = Histogram()
         self._retry_timer: asyncio.TimerHandle | None = None
@@ -183,16 +200,24 @@ class Committer:
             answered(outcome)
         elif self._failure is not None or self._journal_full is not None:
             answered(self._failure or self._journal_full)
-        elif self._is_writing and position <= self._written_position:
+        elif self._is_writing and self._closed_position() >= position > self._closed_before:
             self._written.append((answered, outcome))
+        elif position <= self._closed_position():
+            self._behind.append((position, answered, outcome))
         else:
             self._open.append((answered, outcome))
             self._schedule()
 
+    def _closed_position(self) -> int:
+        """Give the position of the newest entry that is in a record, committed or not."""
+        last = self.engine.last
+        return last.first_position + last.count if last else 0
+
     def _is_full(self) -> bool:
         pending, settings = self.engine, self._settings
         return (
-            len(pending.pending) >= settings.batch_entries_max
+            self._is_holding
+            or len(pending.pending) >= settings.batch_entries_max
             or pending.pending_bytes >= RECORD_BYTES_FULL
             or self._applier.entries >= settings.unapplied_entries_max
         )
@@ -254,7 +279,7 @@ class Committer:
         record, delta = closed
         self._is_writing = True
         self._written = answers
-        self._written_position = record.first_position + record.count
+        self._closed_before = record.first_position
         self._write(record, delta)
         if self._waiting:
             self._judge_some()
@@ -274,13 +299,13 @@ class Committer:
                 self._fail(error if isinstance(error, LedgerError) else LedgerError(f"writing failed: {error}"))
                 self._refuse_written(OutcomeUnknown(_STOPPED))
 
-        self._journal_writer.write(record, done=written)
+        self._writer.write(record, done=written)
 
     def _durable(self, record: Record, delta: Delta) -> None:
         self._is_writing = False
         self.committed_record = record
         self.committed_lsn = record.lsn
-        self.committed_position = self._written_position
+        self.committed_position = record.first_position + record.count
         self.batch_sizes.record(record.count * 1000)
         answers, self._written = self._written, []
         if self._journal_full is not None:
@@ -311,7 +336,7 @@ class Committer:
         """Work out what new commands are answered, or that they are taken; none waits while the tables are full."""
         is_closing = ShuttingDown("the bank is going down") if self._is_closing else None
         is_full = self._journal_full or self._applier.disk_full or self._low_space
-        self._refusal = self._failure or is_closing or is_full
+        self._refusal = self._failure or is_closing or self._role_refusal or is_full
         if self._applier.disk_full is not None:
             self._answer(_refused(self._backlog.clear(), self._applier.disk_full))
 
@@ -355,7 +380,46 @@ class Committer:
     def _refuse_open(self, error: FortressError) -> None:
         """Tell all whose answers wait for the open record, and all who wait to be judged."""
         answers, self._open = self._open, []
-        self._answer(_refused([*(answered for answered, _ in answers), *self._backlog.clear()], error))
+        behind, self._behind = self._behind, []
+        waiting = [*(answered for answered, _ in answers), *(answered for _, answered, _ in behind)]
+        self._answer(_refused([*waiting, *self._backlog.clear()], error))
+
+    # --- As a member of a pair -------------------------------------------------------------------------------------
+    def hold(self) -> None:
+        """Keep new commands waiting from now on; what was judged goes on to the disk."""
+        self._is_holding = True
+
+    @property
+    def is_quiet(self) -> bool:
+        """True when everything judged is committed."""
+        return not (self._is_writing or self.engine.pending or self._open)
+
+    def take_commands(self) -> None:
+        """Judge commands, also those kept waiting."""
+        self._is_holding = False
+        self._role_refusal = None
+        self._note_state()
+        self._judge_waiting()
+
+    def refuse_commands(self, error: FortressError) -> None:
+        """Answer commands with this error from now on, also those that wait and those whose outcome stays open here."""
+        self._is_holding = False
+        self._role_refusal = error
+        self._note_state()
+        self._refuse_written(error)
+        self._refuse_open(error)
+
+    def take_committed(self, record: Record, delta: Delta) -> None:
+        """Take a record as committed that was made elsewhere, or before this node started."""
+        self.committed_record = record
+        self.committed_lsn = record.lsn
+        self.committed_position = record.first_position + record.count
+        self._applier.take(delta)
+        self._on_commit(delta)
+        ready = [item for item in self._behind if item[0] <= self.committed_position]
+        if ready:
+            self._behind = [item for item in self._behind if item[0] > self.committed_position]
+            self._answer([(answered, outcome) for _, answered, outcome in ready])
 
     async def wait_applied(self, position: int) -> None:
         """Wait until the tables hold everything up to ``position``, which was judged; hurries the tables on.
@@ -384,7 +448,7 @@ class Committer:
         self._disk_timer.cancel()
         if self._retry_timer is not None:
             self._retry_timer.cancel()
-        self._journal_writer.close()
+        self._writer.close()
         await asyncio.to_thread(self._applier.close)
         await asyncio.to_thread(self.readers.shutdown)
 
