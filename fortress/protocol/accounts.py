@@ -6,7 +6,18 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from fortress.protocol.fields import Answer, Count, Currency, Id, PageSize, Position, Request, Text140, TimeUs
+from fortress.protocol.fields import (
+    Answer,
+    Count,
+    Currency,
+    Id,
+    PageSize,
+    Position,
+    Request,
+    StaleMsMax,
+    Text140,
+    TimeUs,
+)
 
 
 class Profile(Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,7 +57,7 @@ class OpenAccount(Request, frozen=True):
 
 
 class AccountView(Answer, frozen=True):
-    """One account as its owner sees it; all sums in minor units."""
+    """One account as its owner sees it; all sums in minor units. ``stale_ms``: how old at most; 0: of the primary."""
 
     number: int
     owner: str
@@ -69,6 +80,7 @@ class AccountView(Answer, frozen=True):
     opened_us: int
     version: int
     position: int
+    stale_ms: int = 0
 
 
 class GetAccount(Request, frozen=True):
@@ -77,6 +89,7 @@ class GetAccount(Request, frozen=True):
     number: Count = 0
     min_position: Position = 0
     as_of_us: TimeUs = 0
+    stale_ms_max: StaleMsMax = 0
 
 
 class ListAccounts(Request, frozen=True):
@@ -86,11 +99,16 @@ class ListAccounts(Request, frozen=True):
     all: bool = False
     after: Count = 0
     limit: PageSize = 100
+    min_position: Position = 0
+    stale_ms_max: StaleMsMax = 0
 
 
 class AccountsAnswer(Answer, frozen=True):
+    """``stale_ms``: how old at most; 0: of the primary."""
+
     accounts: list[AccountView]
     next_after: int = 0
+    stale_ms: int = 0
 
 
 class Resolve(Request, frozen=True):

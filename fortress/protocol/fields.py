@@ -38,6 +38,10 @@ Point = Annotated[bytes, Meta(min_length=32, max_length=32, description="edwards
 Scalar = Annotated[bytes, Meta(min_length=32, max_length=32, description="scalar mod l, 32 bytes little-endian")]
 Salt = Annotated[bytes, Meta(min_length=16, max_length=16, description="16 random bytes")]
 Blob = Annotated[bytes, Meta(max_length=4096, description="at most 4096 bytes")]
+StaleMsMax = Annotated[
+    int,
+    Meta(ge=0, le=86_400_000, description="milliseconds that the answer may be old; 0: of the primary only"),
+]
 Token = Annotated[str, Meta(max_length=2048, description="a session token (JWT)")]
 PageSize = Annotated[int, Meta(ge=1, le=PAGE_ROWS_MAX, description="rows asked for, 1 to 1000")]
 Names = Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=64, description="names")]

@@ -185,6 +185,18 @@ OPERATIONS: dict[str, Operation] = {
 }
 
 
+OF_EVERY_NODE = frozenset(("hello", "status"))
+"""Operations that a standby answers like the primary."""
+
+
+def is_for_standby(operation: str, fields: Request, stale_ms: int) -> bool:
+    """Tell whether a standby that may be so many milliseconds old answers this itself, and not with `NotPrimary`.
+
+    It reads for those who said how old an answer may be, and for nobody else: an old answer never comes unasked.
+    """
+    return operation in OF_EVERY_NODE or 0 < stale_ms <= getattr(fields, "stale_ms_max", 0)
+
+
 class Envelope(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """The outer array of a request; the fields stay raw until the operation's own decoder reads them."""
 

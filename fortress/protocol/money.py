@@ -15,8 +15,10 @@ from fortress.protocol.fields import (
     Date,
     Id,
     Number,
+    Position,
     Reference,
     Request,
+    StaleMsMax,
     TimeUs,
     check_reference,
 )
@@ -152,10 +154,15 @@ class ListHolds(Request, frozen=True):
     """List the open holds on an account."""
 
     account: Number
+    min_position: Position = 0
+    stale_ms_max: StaleMsMax = 0
 
 
 class HoldsAnswer(Answer, frozen=True):
+    """``stale_ms``: how old at most; 0: of the primary."""
+
     holds: list[HoldView]
+    stale_ms: int = 0
 
 
 class Reverse(Request, frozen=True):

@@ -14,6 +14,7 @@ from fortress.protocol.fields import (
     PageSize,
     Position,
     Request,
+    StaleMsMax,
     Text140,
     TimeUs,
 )
@@ -48,6 +49,7 @@ class History(Request, frozen=True):
     text: Text140 = ""
     as_of_us: TimeUs = 0
     min_position: Position = 0
+    stale_ms_max: StaleMsMax = 0
 
 
 class HistoryRow(Answer, frozen=True):
@@ -65,9 +67,12 @@ class HistoryRow(Answer, frozen=True):
 
 
 class HistoryAnswer(Answer, frozen=True):
+    """``cursor`` 0: the end was reached. ``stale_ms``: how old at most; 0: of the primary."""
+
     rows: list[HistoryRow]
-    cursor: int  # 0: the end was reached
+    cursor: int
     position: int
+    stale_ms: int = 0
 
 
 class Statement(Request, frozen=True):
@@ -78,9 +83,13 @@ class Statement(Request, frozen=True):
     to_us: TimeUs
     cursor: Position = 0
     limit: PageSize = 500
+    min_position: Position = 0
+    stale_ms_max: StaleMsMax = 0
 
 
 class StatementAnswer(Answer, frozen=True):
+    """``stale_ms``: how old at most; 0: of the primary."""
+
     opening_minor: int
     closing_minor: int
     debits_minor: int
@@ -90,6 +99,7 @@ class StatementAnswer(Answer, frozen=True):
     position: int
     currency: str
     head: HeadAnswer
+    stale_ms: int = 0
 
 
 class GetTransfer(Request, frozen=True):

@@ -7,7 +7,19 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from fortress.protocol.fields import Answer, Id, Names, Point, Request, Salt, Scalar, Text140, Token, Username
+from fortress.protocol.fields import (
+    Answer,
+    Id,
+    Names,
+    Point,
+    Request,
+    Salt,
+    Scalar,
+    StaleMsMax,
+    Text140,
+    Token,
+    Username,
+)
 
 
 class Hello(Request, frozen=True):
@@ -57,9 +69,13 @@ class SignedIn(Answer, frozen=True):
 
 
 class Resume(Request, frozen=True):
-    """Go on with a session after a reconnect or failover, by its token."""
+    """Go on with a session after a reconnect or failover, by its token.
+
+    A standby takes it only from who will be content with its answers, and says so with ``stale_ms_max``.
+    """
 
     token: Token
+    stale_ms_max: StaleMsMax = 0
 
 
 class Renew(Request, frozen=True):

@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 
 from fortress.errors import Busy, MessageInvalid, Refused, Status, UnknownOperation, error_from_wire, refusal_code
 from fortress.protocol import messages
+from fortress.protocol.accounts import GetAccount
+from fortress.protocol.administration import StatusRequest
 from fortress.protocol.fields import Done, Refusal, Request
 from fortress.protocol.messages import OPERATIONS
-from fortress.protocol.money import TransferAnswer
+from fortress.protocol.money import GetHold, TransferAnswer
+from fortress.protocol.sessions import Resume
 
 ID = bytes(range(16))
 POINT, SALT = bytes(32), bytes(16)
@@ -29,6 +32,7 @@ KEY = {
     "commitment": POINT,
     "proof": POINT,
 }
+AGE = {"min_position": 8, "stale_ms_max": 500}
 MOVE = {"id": ID, "amount_minor": 500, "currency": "EUR", "reference": "Lunch at noon: 2 × soup"}
 
 # operation -> fields, each with everything that it takes
@@ -36,7 +40,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "hello": {"versions": [1], "features": ["x"], "agent": "test"},
     "login_begin": {"username": "alice", "commitment": POINT},
     "login_finish": {"proof": POINT},
-    "resume": {"token": "abc"},
+    "resume": {"token": "abc", "stale_ms_max": 500},
     "register": {"code": "12345678", "username": "alice", "key": KEY, "name": "Alice"},
     "status": {},
     "renew": {},
@@ -49,8 +53,8 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "set_profile": {"profile": {"name": "Alice", "email": "a@example.org", "phone": "+49 (0) 1", "address": "x\ny"}},
     "get_profile": {"username": "bob"},
     "open_account": {"id": ID, "currency": "EUR", "username": "bob", "kind": "cash"},
-    "get_account": {"number": 104, "min_position": 9, "as_of_us": 7},
-    "list_accounts": {"username": "bob", "all": True, "after": 3, "limit": 1000},
+    "get_account": {"number": 104, "min_position": 9, "as_of_us": 7, "stale_ms_max": 500},
+    "list_accounts": {"username": "bob", "all": True, "after": 3, "limit": 1000, **AGE},
     "resolve": {"payee": "bob", "currency": "EUR"},
     "deposit": {**MOVE, "account": 104},
     "withdraw": {**MOVE, "account": 104},
@@ -60,7 +64,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "post": {"id": ID, "amount_minor": 3},
     "void": {"id": ID},
     "get_hold": {"id": ID},
-    "list_holds": {"account": 104},
+    "list_holds": {"account": 104, **AGE},
     "reverse": {"id": ID, "original": ID, "amount_minor": 3, "reference": "wrong"},
     "history": {
         "account": 104,
@@ -75,8 +79,9 @@ SAMPLES: dict[str, dict[str, Any]] = {
         "text": "x",
         "as_of_us": 3,
         "min_position": 4,
+        "stale_ms_max": 500,
     },
-    "statement": {"account": 104, "from_us": 1, "to_us": 2, "cursor": 3, "limit": 4},
+    "statement": {"account": 104, "from_us": 1, "to_us": 2, "cursor": 3, "limit": 4, **AGE},
     "get_transfer": {"id": ID},
     "receipt": {"id": ID},
     "head": {},
@@ -347,3 +352,31 @@ def test_fields_of_another_answer_are_refused() -> None:
     with pytest.raises(MessageInvalid, match="TransferAnswer") as caught:
         messages.decode_fields(TransferAnswer, msgspec.Raw(msgpack.packb({"position": "5"})))
     assert caught.value.facts["field"] == "position"
+
+
+@pytest.mark.parametrize(
+    ("operation", "fields", "answers"),
+    [
+        ("status", StatusRequest(), True),
+        ("get_account", GetAccount(stale_ms_max=100), True),
+        ("get_account", GetAccount(stale_ms_max=99), False),
+        ("get_account", GetAccount(), False),
+        ("resume", Resume("x", 100), True),
+        ("resume", Resume("x"), False),
+        ("get_hold", GetHold(ID), False),
+    ],
+)
+def test_a_standby_answers_those_who_ask_for_old_answers(operation: str, fields: Request, answers: bool) -> None:
+    """A standby 100 ms old: whoever takes answers of that age gets one, everybody else is sent to the primary."""
+    assert messages.is_for_standby(operation, fields, 100) is answers
+
+
+def test_what_a_standby_may_read_says_how_old_it_is() -> None:
+    """Each read that takes an age also takes a position, and its answer tells its age."""
+    rows = [row for row in OPERATIONS.values() if "stale_ms_max" in row.request.__struct_fields__]
+    reads = {row for row in rows if row.name != "resume"}
+    assert {row.name for row in reads} == {"get_account", "list_accounts", "history", "statement", "list_holds"}
+    for row in reads:
+        assert not row.writes
+        assert "min_position" in row.request.__struct_fields__
+        assert "stale_ms" in row.answer.__struct_fields__
