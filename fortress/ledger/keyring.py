@@ -13,7 +13,7 @@ import os
 import secrets
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +28,9 @@ FILE_MODE: Final = 0o600
 CREDENTIAL_NAME: Final = "fortress.key"
 """Name of the systemd credential that holds the key-encryption key (LoadCredentialEncrypted=fortress.key:...)."""
 COMMAND_DEADLINE_S: Final = 30
+
+OWN_TO_NODE: Final = ("data_key", "store_key")
+"""What each node of a bank has for itself; all other secrets are the bank's, and equal on both."""
 
 _MAGIC: Final = b"fortress keyring 1\n"
 _NONCE_SIZE_BYTES: Final = 12
@@ -44,8 +47,8 @@ class Keyring:
     """The secrets of one node, 32 bytes each; made at random, kept for the life of the folder.
 
     Attributes:
-        data_key: seals the journal's segments.
-        store_key: encrypts the tables.
+        data_key: seals the journal's segments; the node's own.
+        store_key: encrypts the tables; the node's own.
         vault_key: wraps customers' own keys and login keys.
         noise_private: X25519 static key of the sealed channel.
         token_seed: Ed25519 seed that signs session tokens.
@@ -68,9 +71,21 @@ class Keyring:
         Raises:
             KeyUnusable: the file exists, cannot be written, or the key-encryption key has not 32 bytes.
         """
-        keyring = cls()
-        _create_file(path, _seal(keyring, kek))
-        return keyring
+        return cls()._created(path, kek)
+
+    @classmethod
+    def create_from(cls, path: Path, kek: bytes, other: Keyring) -> Keyring:
+        """Write the secrets of another node of the same bank: those of :meth:`for_peer`, as :meth:`create` does.
+
+        Raises:
+            KeyUnusable: as :meth:`create`.
+        """
+        return cls.for_peer(other)._created(path, kek)
+
+    @classmethod
+    def for_peer(cls, other: Keyring) -> Keyring:
+        """Make the secrets of another node of the same bank: the bank's own as they are, the node's own anew."""
+        return replace(other, **{name: secrets.token_bytes(KEY_SIZE_BYTES) for name in OWN_TO_NODE})
 
     @classmethod
     def open(cls, path: Path, kek: bytes) -> Keyring:
@@ -89,6 +104,10 @@ class Keyring:
         except (InvalidTag, ValueError, TypeError) as exc:
             message = f"{str(path)!r} does not open: the key-encryption key is another one, or the file is damaged"
             raise KeyUnusable(message, {"file": str(path)}) from exc
+
+    def _created(self, path: Path, kek: bytes) -> Keyring:
+        _create_file(path, _seal(self, kek))
+        return self
 
 
 def rekey(path: Path, old: bytes, new: bytes) -> None:

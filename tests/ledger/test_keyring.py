@@ -36,6 +36,25 @@ def test_every_secret_is_its_own() -> None:
     assert len(set(values)) == 14
 
 
+def test_two_nodes_share_the_bank_s_secrets_and_no_other(path: Path, tmp_path: Path) -> None:
+    """The second node's file opens with its own key and holds the bank's secrets, beside storage keys of its own."""
+    first = Keyring.create(path, KEK)
+    second = Keyring.create_from(tmp_path / "second", OTHER, first)
+    assert Keyring.open(tmp_path / "second", OTHER) == second
+    for item in fields(Keyring):
+        is_own = item.name in ("data_key", "store_key")
+        assert (getattr(first, item.name) != getattr(second, item.name)) is is_own
+    assert Keyring.for_peer(first).data_key not in (first.data_key, second.data_key)
+
+
+def test_a_peer_s_file_is_not_overwritten(path: Path) -> None:
+    """As with any other keyring."""
+    first = Keyring.create(path, KEK)
+    with pytest.raises(KeyUnusable, match="never overwritten"):
+        Keyring.create_from(path, KEK, first)
+    assert Keyring.open(path, KEK) == first
+
+
 def test_the_file_and_the_object_show_no_secret(path: Path) -> None:
     """Neither the sealed bytes nor repr() give anything away."""
     ring = Keyring.create(path, KEK)
