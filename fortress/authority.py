@@ -121,15 +121,18 @@ def issue(
     bank: str,
     name: str = "",
     hosts: Sequence[str] = LOCAL_HOSTS,
+    authority_folder: Path | None = None,
     now: datetime | None = None,
 ) -> CertificateFacts:
     """Make a key and a certificate for a node or a bank, signed by the folder's authority.
 
     Args:
+        folder: where the two files go.
         kind: node or bank.
         bank: id of the bank that it speaks for.
         name: of the two files, without suffix; the kind if not given.
         hosts: DNS names and IP addresses of a node; a bank's certificate has none.
+        authority_folder: holds the authority that signs; the same folder if not given.
         now: present time with time zone; the clock's if not given.
 
     Raises:
@@ -143,13 +146,26 @@ def issue(
         raise UsageError(f"{name!r} is not a name of a file")
     if _certificate_path(folder, name).exists() or _key_path(folder, name).exists():
         raise UsageError(f"there is a certificate {name!r} already; renew it instead", {"name": name})
-    return _issue(folder, kind, bank=bank, name=name, hosts=hosts if kind is Kind.node else (), now=now)
+    named = hosts if kind is Kind.node else ()
+    return _issue(folder, kind, bank=bank, name=name, hosts=named, signer=authority_folder or folder, now=now)
 
 
-def renew(folder: Path, name: str, *, now: datetime | None = None) -> CertificateFacts:
+def renew(
+    folder: Path,
+    name: str,
+    *,
+    more_hosts: Sequence[str] = (),
+    authority_folder: Path | None = None,
+    now: datetime | None = None,
+) -> CertificateFacts:
     """Replace a certificate by one for the same names that is valid from now.
 
     Nodes and banks get a new key. The authority keeps its own, so all that it signed stays trusted.
+
+    Args:
+        more_hosts: further names and addresses that the new one shall hold.
+        authority_folder: holds the authority that signs; the same folder if not given.
+        now: present time with time zone; the clock's if not given.
 
     Raises:
         CertificateUnusable: the certificate or the authority cannot be used.
@@ -158,7 +174,19 @@ def renew(folder: Path, name: str, *, now: datetime | None = None) -> Certificat
     kind = _kind(old)
     if kind is Kind.authority:
         return _write_authority(folder, old.subject, _load_key(folder, name, old), now)
-    return _issue(folder, kind, bank=_bank(old), name=name, hosts=_hosts(old), now=now)
+    hosts = tuple(dict.fromkeys((*_hosts(old), *more_hosts)))
+    return _issue(folder, kind, bank=_bank(old), name=name, hosts=hosts, signer=authority_folder or folder, now=now)
+
+
+def adopt(folder: Path, source: Path, name: str, *, with_key: bool) -> CertificateFacts:
+    """Copy a certificate from one folder into another, with its key where the other may speak for it too.
+
+    Raises:
+        CertificateUnusable: it, or its key, is missing or unreadable, or cannot be written.
+    """
+    certificate = load_certificate(_certificate_path(source, name))
+    _write_pair(folder, name, certificate, _load_key(source, name, certificate) if with_key else None)
+    return _facts(folder, name, certificate)
 
 
 def show(folder: Path) -> tuple[CertificateFacts, ...]:
@@ -189,10 +217,10 @@ def load_certificate(path: Path) -> x509.Certificate:
 
 
 def _issue(
-    folder: Path, kind: Kind, *, bank: str, name: str, hosts: Sequence[str], now: datetime | None
+    folder: Path, kind: Kind, *, bank: str, name: str, hosts: Sequence[str], signer: Path, now: datetime | None
 ) -> CertificateFacts:
-    authority = load_certificate(_certificate_path(folder, AUTHORITY_NAME))
-    authority_key = _load_key(folder, AUTHORITY_NAME, authority)
+    authority = load_certificate(_certificate_path(signer, AUTHORITY_NAME))
+    authority_key = _load_key(signer, AUTHORITY_NAME, authority)
     start, end = _validity(now, LEAF_VALID_DAYS)
     if authority.not_valid_after_utc <= start + timedelta(seconds=BACKDATED_S):
         raise CertificateUnusable("the authority has expired; renew it first", {"name": AUTHORITY_NAME})
@@ -362,13 +390,14 @@ def _key_path(folder: Path, name: str) -> Path:
     return folder / f"{name}.key"
 
 
-def _write_pair(folder: Path, name: str, certificate: x509.Certificate, key: Key) -> None:
-    plain = serialization.NoEncryption()
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
-    wanted = {
-        _key_path(folder, name): (pem, KEY_MODE),
-        _certificate_path(folder, name): (certificate.public_bytes(serialization.Encoding.PEM), CERTIFICATE_MODE),
-    }
+def _write_pair(folder: Path, name: str, certificate: x509.Certificate, key: Key | None) -> None:
+    wanted: dict[Path, tuple[bytes, int]] = {}
+    if key is not None:
+        plain = serialization.NoEncryption()
+        pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+        wanted[_key_path(folder, name)] = (pem, KEY_MODE)
+    public = certificate.public_bytes(serialization.Encoding.PEM)
+    wanted[_certificate_path(folder, name)] = (public, CERTIFICATE_MODE)
     # the random part keeps two writers apart
     mark = secrets.token_hex(4)
     staged = {path: path.with_name(f".{path.name}.{mark}") for path in wanted}

@@ -15,7 +15,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from fortress.authority import (
+    LOCAL_HOSTS,
     Kind,
+    adopt,
     issue,
     load_certificate,
     make_authority,
@@ -360,3 +362,25 @@ def test_development_certificates_are_made_and_renewed(tmp_path: Path) -> None:
     assert second[0] == first[0]
     assert second[1].serial != first[1].serial
     assert all(facts.key_fits for facts in second)
+
+
+def test_another_folders_authority_signs(tmp_path: Path) -> None:
+    """A node's folder needs no key of the authority; renewing keeps its names and may add some."""
+    make_authority(tmp_path / "ca", "bank")
+    issue(tmp_path / "node", Kind.node, bank="bank", authority_folder=tmp_path / "ca")
+    with pytest.raises(CertificateUnusable):
+        renew(tmp_path / "node", "node")
+    fresh = renew(tmp_path / "node", "node", more_hosts=("two.example", "localhost"), authority_folder=tmp_path / "ca")
+    assert sorted(fresh.hosts) == sorted((*LOCAL_HOSTS, "two.example"))
+    assert {path.name for path in (tmp_path / "node").iterdir()} == {"node.crt", "node.key"}
+
+
+def test_a_certificate_is_adopted_with_or_without_its_key(tmp_path: Path) -> None:
+    """Who may speak for it gets the key; who only trusts it does not."""
+    make_authority(tmp_path / "ca", "bank")
+    assert not adopt(tmp_path / "node", tmp_path / "ca", "ca", with_key=False).key_fits
+    assert not (tmp_path / "node" / "ca.key").exists()
+    assert adopt(tmp_path / "other", tmp_path / "ca", "ca", with_key=True).key_fits
+    (tmp_path / "ca" / "ca.key").unlink()
+    with pytest.raises(CertificateUnusable):
+        adopt(tmp_path / "third", tmp_path / "ca", "ca", with_key=True)

@@ -16,8 +16,8 @@ import fcntl
 import os
 import secrets
 import ssl
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -101,6 +101,7 @@ def create(
     node: str,
     make_certificates: Callable[[Path], object],
     settings: Mapping[str, str | int],
+    make_keyring: Callable[[Path, bytes], object] | None = Keyring.create,
 ) -> Settings:
     """Make the folder of a new node: certificates, keys, settings. Whoever calls opens an empty ledger in it next.
 
@@ -110,22 +111,57 @@ def create(
         node: the node's name.
         make_certificates: puts ``node`` and ``bank`` certificates with their keys, and ``ca``, into the folder given.
         settings: further ones by dotted key, written into the file.
+        make_keyring: writes the node's secrets to the path given, sealed under the key given; None: it needs none.
 
     Raises:
-        FolderExists: it holds something already; nothing was changed.
+        FolderExists: it, or its data folder, holds something already; nothing was changed.
         SettingUnknown, SettingInvalid: a setting is not one; nothing was changed.
     """
-    text = config.settings_file({**settings, "node.bank": bank, "node.name": node})
+    values = {**settings, "node.bank": bank, "node.name": node}
+    text = config.settings_file(values)
+
+    def place(key: str) -> Path:
+        return folder / str(values.get(key, config.line_of(key).default))
+
+    data = place("node.data_folder")
     _require_empty(folder)
+    if (data / KEYRING_NAME).exists():
+        raise FolderExists(f"{str(data)!r} already holds a bank's data", {"folder": str(data)})
     folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-    defaults = Settings(folder=folder)
-    keys = defaults.path(defaults.keys.key_file)
-    keys.parent.mkdir(mode=FOLDER_MODE)
-    kek = create_kek(keys)
-    Keyring.create(folder / KEYRING_NAME, kek)
-    make_certificates(defaults.path(defaults.tls.certificate).parent)
-    _write(folder / config.FILE_NAME, text)
+    if make_keyring is not None:
+        data.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        keys = place("keys.key_file")
+        keys.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        make_keyring(data / KEYRING_NAME, create_kek(keys))
+    make_certificates(place("tls.certificate").parent)
+    replace_file(folder / config.FILE_NAME, text)
     return config.load(folder, {}, {})
+
+
+@contextmanager
+def locked(settings: Settings) -> Iterator[None]:
+    """Keep servers out of a folder while something in it is exchanged.
+
+    Raises:
+        FolderInUse: a process serves it.
+        FolderMissing: its data folder is not there.
+    """
+    descriptor = _lock(settings)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def served_by(settings: Settings) -> str:
+    """Give the id of the process that serves a folder; empty if none does."""
+    try:
+        with locked(settings):
+            return ""
+    except FolderInUse as error:
+        return str(error.facts["pid"] or "unknown")
+    except FolderMissing:
+        return ""
 
 
 def open_folder(folder: Path, flags: Mapping[str, str], environment: Mapping[str, str]) -> Folder:
@@ -151,6 +187,21 @@ def open_folder(folder: Path, flags: Mapping[str, str], environment: Mapping[str
     return Folder(config.load(folder, flags, environment), flags, environment)
 
 
+def replace_file(path: Path, text: str) -> None:
+    """Write a text file whole: after a crash it is the old one or the new one; durable when this returns."""
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    with open(beside, "x", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def data_folder(settings: Settings) -> Path:
     """Give where keyring, journal and tables lie."""
     return settings.path(settings.node.data_folder)
@@ -170,20 +221,6 @@ def _require_empty(folder: Path) -> None:
         )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FolderExists(f"{str(folder)!r} is not an empty folder", facts)
-
-
-def _write(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    with open(beside, "x", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
-    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _lock(settings: Settings) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from fortress import authority, config
+from fortress.server.folder import locked
 
 Tell = Callable[..., Any]
 
@@ -22,7 +24,7 @@ def init(tell: Tell, folder: Path, secret: Path, *more: str) -> Any:
 def test_a_folder_has_all_that_serve_needs(tell: Tell, tmp_path: Path, secret_file: Path) -> None:
     """Settings, certificates of three kinds, keys, and the first administrator."""
     folder = tmp_path / "bank-a"
-    code, out, err = init(tell, folder, secret_file, "--currency", "usd", "--port", "7700", "--name", "bank.example")
+    code, out, err = init(tell, folder, secret_file, "--currency", "usd", "--port", "7700", "--at", "bank.example")
     assert code == 0 and "ready" in out
     settings = config.load(folder, {}, {})
     assert (settings.node.bank, settings.server.port) == ("a", 7700)
@@ -80,3 +82,58 @@ def test_a_weak_password_makes_no_folder(tell: Tell, tmp_path: Path) -> None:
     code, _, err = init(tell, tmp_path / "bank-a", weak)
     assert code == 2 and "FT-2007" in err
     assert not (tmp_path / "bank-a").exists()
+
+
+def test_a_second_node_joins(tell: Tell, tmp_path: Path, secret_file: Path) -> None:
+    """It is told what to do next, in order: the witness, then both nodes."""
+    first, second = tmp_path / "a1", tmp_path / "a2"
+    assert init(tell, first, secret_file)[0] == 0
+    code, out, err = tell("init", str(second), "--join", str(first), "--name", "left", "--json")
+    assert code == 0 and (out["bank"], out["node"], out["register"]) == ("a", "left", None)
+    assert err.index("fortress init ./witness") < err.index(f"fortress serve {first}")
+    assert err.index(f"fortress serve {first}") < err.index(f"fortress serve {second}")
+    assert config.load(first, {}, {}).pair.cluster == out["cluster"]
+    assert secret_file.read_text("utf-8").strip() not in err
+
+
+def test_a_running_first_node_must_be_started_anew(tell: Tell, tmp_path: Path, secret_file: Path) -> None:
+    """The process is named."""
+    first = tmp_path / "a1"
+    init(tell, first, secret_file)
+    with locked(config.load(first, {}, {})):
+        code, _, err = tell("init", str(tmp_path / "a2"), "--join", str(first))
+    assert code == 0 and f"process {os.getpid()} serves it" in err
+
+
+def test_etcd_can_be_the_register(tell: Tell, tmp_path: Path, secret_file: Path) -> None:
+    """Named with the first node or with the second one."""
+    where = ("--register", "etcd", "--register-addresses", "https://e:2379")
+    assert init(tell, tmp_path / "a1", secret_file, *where)[0] == 0
+    assert config.load(tmp_path / "a1", {}, {}).pair.register_addresses == "https://e:2379"
+    code, out, _ = tell("init", str(tmp_path / "a2"), "--join", str(tmp_path / "a1"), *where, "--json")
+    assert code == 0 and out["register"] == "https://e:2379"
+    assert config.load(tmp_path / "a2", {}, {}).pair.register == "etcd"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ([], "name it with --bank"),
+        (["--bank", "a"], "needs an administrator"),
+        (["--witness"], "whose witness"),
+        (["--join", "x", "--bank", "a"], "leave out --bank"),
+        (["--join", "x", "--join", "y"], "one first node"),
+        (["--witness", "--join", "x", "--register-addresses", "y:1"], "leave out --register-addresses"),
+        (["--bank", "a", "--admin", "ada", "--register", "etcd"], "where etcd is"),
+        (["--join", "x"], "FT-6005"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_options_that_do_not_go_together_are_told(
+    tell: Tell, tmp_path: Path, arguments: list[str], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what to do instead, before anything is written."""
+    monkeypatch.chdir(tmp_path)
+    code, _, err = tell("init", "new", *arguments)
+    assert code == 2 and reason in err
+    assert not (tmp_path / "new").exists()

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from fortress import authority
 from fortress.authority import Kind
-from fortress.config import settings_file
+from fortress.config import load, settings_file
 from fortress.errors import (
     CertificateUnusable,
     FolderExists,
@@ -26,7 +26,7 @@ from fortress.errors import (
 from fortress.protocol.channel import static_public_key
 from fortress.protocol.identity import verify_identity
 from fortress.server import folder as module
-from fortress.server.folder import create, open_folder
+from fortress.server.folder import create, locked, open_folder, served_by
 
 CHANGED = {"server.idle_s": 77, "server.drain_s": 55}
 
@@ -230,3 +230,36 @@ def test_a_reload_takes_over_limits_and_says_what_waits(folder: Path) -> None:
         assert opened.settings.server.idle_s == 77
     finally:
         opened.close()
+
+
+def test_the_keyring_lies_in_the_data_folder(tmp_path: Path) -> None:
+    """Wherever that is; data of another bank in it are left alone."""
+    apart = str(tmp_path / "disk" / "a")
+    settings = {"node.data_folder": apart, "keys.key_file": "secret/kek"}
+    create(tmp_path / "a", bank="bank-a", node="one", make_certificates=make_certificates, settings=settings)
+    assert (tmp_path / "disk" / "a" / "keyring").exists() and not (tmp_path / "a" / "keyring").exists()
+    open_folder(tmp_path / "a", {}, {}).close()
+    with pytest.raises(FolderExists, match="a bank's data"):
+        create(tmp_path / "b", bank="bank-a", node="two", make_certificates=make_certificates, settings=settings)
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_folder_without_secrets_can_be_made(tmp_path: Path) -> None:
+    """For a process that keeps no ledger."""
+    create(tmp_path / "w", bank="bank-a", node="w", make_certificates=make_certificates, settings={}, make_keyring=None)
+    assert not (tmp_path / "w" / "keyring").exists() and not (tmp_path / "w" / "keys").exists()
+
+
+def test_who_serves_a_folder_can_be_asked(folder: Path, tmp_path: Path) -> None:
+    """The process, or nobody; asking leaves no lock."""
+    settings = load(folder, {}, {})
+    assert served_by(settings) == ""
+    opened = open_folder(folder, {}, {})
+    assert served_by(settings) == str(os.getpid())
+    with pytest.raises(FolderInUse), locked(settings):
+        pass
+    opened.close()
+    with locked(settings):
+        assert served_by(settings) == str(os.getpid())
+    assert served_by(settings) == ""
+    assert served_by(load(folder, {"node.data_folder": "missing"}, {})) == ""
