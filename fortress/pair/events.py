@@ -215,6 +215,11 @@ class Quarantine:
 
 
 @dataclass(frozen=True, slots=True)
+class MayLeave:
+    """What ``Wish.leave`` asked for is done: this node may go down, and takes no part any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tell:
     """Something for the log of events: one name, and facts in words and numbers."""
 
@@ -235,5 +240,6 @@ Action = (
     | StepDown
     | ProbePeer
     | Quarantine
+    | MayLeave
     | Tell
 )

@@ -13,6 +13,7 @@ import msgspec
 
 GENESIS: Final = bytes(32)
 INSTANCE_SIZE_BYTES: Final = 16
+NO_LEASE: Final = -1
 
 
 class Mark(msgspec.Struct, frozen=True, array_like=True):
@@ -103,7 +104,8 @@ class Append(msgspec.Struct, frozen=True, array_like=True, tag="append"):
 class Ack(msgspec.Struct, frozen=True, array_like=True, tag="ack"):
     """From the standby: its journal equals the primary's up to ``durable``, on its disk.
 
-    By sending it the standby promises not to try to take over before its time for that has passed again.
+    By sending it the standby promises not to try to take over before its time for that has passed again. It promises
+    nothing when ``sent_us`` is ``NO_LEASE``: a takeover that it tried before may still come about.
     """
 
     epoch: int
@@ -183,7 +185,10 @@ class Leave(msgspec.Struct, frozen=True, array_like=True, tag="leave"):
 
 
 class Handover(msgspec.Struct, frozen=True, array_like=True, tag="handover"):
-    """From the primary, which takes nothing new: everything ends at ``mark``; be ready to become primary."""
+    """From the primary, which takes nothing new: everything ends at ``mark``; be ready to become primary.
+
+    Once more with the new epoch when the register names the other node: look there.
+    """
 
     epoch: int
     mark: Mark
