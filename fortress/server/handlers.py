@@ -33,6 +33,7 @@ from fortress.errors import (
 )
 from fortress.protocol.fields import Answer
 from fortress.protocol.messages import OPERATIONS, Envelope, decode_envelope, decode_request
+from fortress.server.gate import Gate
 from fortress.server.node import Node
 from fortress.server.session import Session
 from fortress.server.statistics import OTHER_OPERATION, Statistics
@@ -87,6 +88,7 @@ class Dispatcher:
 
     def __init__(self, node: Node, handlers: Iterable[Handler]) -> None:
         self._node = node
+        self.gate = Gate()
         self._tasks: set[asyncio.Task[None]] = set()
         self._rows = {name: self._row(handler, node.statistics) for name, handler in _checked(handlers).items()}
         self._rows_by_roles: dict[frozenset[str], Rows] = {}
@@ -117,9 +119,14 @@ class Dispatcher:
         if row is None or request_id in waiting or len(waiting) >= session.outstanding_max:
             self._refuse_early(session, envelope, row)
             return
-        waiting[request_id] = (row, perf_counter_ns())
+        now_ns = perf_counter_ns()
+        waiting[request_id] = (row, now_ns)
         try:
-            row.handle(session, request_id, decode_request(envelope))
+            request = decode_request(envelope)
+            if now_ns > self.gate.open_until_ns and not self.gate.passes(session, envelope.operation, request, message):
+                del waiting[request_id]
+                return
+            row.handle(session, request_id, request)
         except FortressError as error:
             session.refuse(request_id, error)
         except Exception:

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
 
@@ -43,10 +43,15 @@ from fortress.server.login import LoginDesk
 from fortress.server.logs import log_event
 from fortress.server.node import Node
 from fortress.server.notifications import Notifications
+from fortress.server.replica import Replica
 from fortress.server.server import Server
 from fortress.server.statistics import Statistics
 from fortress.server.throttle import Throttle
 from fortress.server.tokens import Tokens
+
+if TYPE_CHECKING:
+    from fortress.pair.control import Control
+    from fortress.server.pairing import Pairing, Restart
 
 BOOTSTRAP_FILE = "bootstrap.json"
 PEOPLE_FILE = "people.db"
@@ -64,12 +69,14 @@ class Process:
     """A node from start to stop; made by :meth:`start`.
 
     Attributes:
-        stopped: set when the node must end: after a broken ledger, with ``failure`` set.
+        stopped: set when the node must end: after a broken ledger, with ``failure`` set; or to start anew as
+            ``restart`` says.
     """
 
-    def __init__(self, folder: Folder, engine: Engine, vault: Vault) -> None:
+    def __init__(self, folder: Folder, engine: Engine, vault: Vault, control: Control | None) -> None:
         self.folder = folder
-        self.failure: LedgerError | None = None
+        self.failure: FortressError | None = None
+        self.restart: Restart | None = None
         self.stopped = asyncio.Event()
         settings, keyring = folder.settings, folder.keyring
         statistics = Statistics()
@@ -83,9 +90,11 @@ class Process:
             statistics=statistics,
         )
         limits = settings.committer
+        self._replica = Replica(engine, on_fatal=self._on_fatal) if control is not None else None
         self.committer = Committer(
             engine,
             CommitterSettings(limits.queue_max, limits.batch_entries_max, limits.unapplied_entries_max),
+            writer=self._replica,
             on_commit=lambda delta: notifications.on_commit(delta),
             after_answers=self.server.flush,
             on_fatal=self._on_fatal,
@@ -113,6 +122,7 @@ class Process:
                 *administration_handlers.ADMINISTRATION_HANDLERS,
             ),
         )
+        self.pairing: Pairing | None = None
         self._imbalance: dict[str, int] = {}
         self._chores: list[asyncio.Task[None]] = []
         self._certificate_expiry = _expiry_of(folder)
@@ -149,19 +159,29 @@ class Process:
                 account_cache_max=ledger.account_cache_max,
                 id_cache_max=ledger.id_cache_max,
                 id_skew_s=ledger.id_skew_s,
+                is_in_pair=bool(settings.pair.peer),
                 on_progress=on_progress,
             )
 
         async with AsyncExitStack() as opened:
             opened.callback(folder.close)
+            control = _open_control(folder)
+            if control is not None:
+                opened.callback(control.close)
             engine = await asyncio.to_thread(open_engine)
             opened.push_async_callback(asyncio.to_thread, engine.close)
             vault = await asyncio.to_thread(_open_vault, data / PEOPLE_FILE, keyring.vault_key, engine)
             opened.callback(vault.close)
-            process = cls(folder, engine, vault)
+            process = cls(folder, engine, vault, control)
             opened.push_async_callback(process.committer.close)
-            await process._make_whole()
+            if control is None:
+                await process._make_whole()
+            else:
+                await process._enter_pair(engine, vault, control)
             await process.server.start(process.dispatcher)
+            if process.pairing is not None:
+                opened.push_async_callback(process.pairing.stop)
+                await process.pairing.replication.start()
             process._opened = opened.pop_all()
         # What stands now stays: the collector need not look at it again, nor at each 700 objects of a busy bank.
         gc.collect()
@@ -173,6 +193,25 @@ class Process:
             asyncio.create_task(process._warm_up()),
         ]
         return process
+
+    async def _enter_pair(self, engine: Engine, vault: Vault, control: Control) -> None:
+        from fortress.server.membership import enter_pair
+
+        assert self._replica is not None
+        self._replica.committer = self.committer
+        self.pairing = enter_pair(
+            self.folder,
+            self._replica,
+            engine=engine,
+            vault=vault,
+            control=control,
+            committer=self.committer,
+            dispatcher=self.dispatcher,
+            make_whole=self._make_whole,
+            on_restart=self._on_restart,
+            on_stop=self._on_stop,
+        )
+        await asyncio.to_thread(vault.digests)  # kept in memory from here on
 
     # --- What a start has to finish ----------------------------------------------------------------------------------
     async def _make_whole(self) -> None:
@@ -240,6 +279,8 @@ class Process:
         bank = self.node.bank
         while True:
             await asyncio.sleep(EXPIRE_EVERY_S)
+            if self.dispatcher.gate.is_standby:
+                continue  # the primary does it
             try:
                 due = await bank.read(bank.queries.due_holds, now_us(), EXPIRE_AT_ONCE_MAX)
                 commands = [ReleaseHold(BANK_ACTOR, id, int(HoldState.expired)) for id in due]
@@ -277,6 +318,16 @@ class Process:
 
     def _on_fatal(self, error: LedgerError) -> None:
         """Stop the node: what it knows can no longer be trusted to be what the disk knows."""
+        if self.pairing is not None:
+            self.pairing.fail(error)
+        else:
+            self._on_stop(error)
+
+    def _on_restart(self, restart: Restart) -> None:
+        self.restart = restart
+        self.stopped.set()
+
+    def _on_stop(self, error: FortressError) -> None:
         if self.failure is None:
             self.failure = error
             log_event(logger, logging.CRITICAL, "node stops", code=error.code, reason=str(error), hint=error.hint)
@@ -327,6 +378,7 @@ class Process:
             "version": __version__,
             "uptime_s": status.uptime_s,
             "role": status.role,
+            "state": "alone",
             "term": status.term,
             "position": status.position,
             "lsn": status.lsn,
@@ -351,6 +403,7 @@ class Process:
                 "primary": (True, "this node takes entries"),
             },
             "segments_first_lsn": engine.journal.first_lsn,
+            **(self.pairing.statistics() if self.pairing is not None else {}),
         }
 
 
@@ -374,3 +427,12 @@ def _as_fatal(error: FortressError) -> LedgerError:
 def _resident_bytes() -> int:
     with open("/proc/self/statm", "rb") as file:
         return int(file.read().split()[1]) * resource.getpagesize()
+
+
+def _open_control(folder: Folder) -> Control | None:
+    """Open what a member of a pair must not forget; a node alone does not load any of that."""
+    if not folder.settings.pair.peer:
+        return None
+    from fortress.server.membership import open_control
+
+    return open_control(folder)

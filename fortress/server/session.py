@@ -5,6 +5,8 @@ from __future__ import annotations
 from time import perf_counter_ns
 from typing import Final
 
+from msgspec import structs
+
 from fortress.errors import OK, FortressError, LedgerError, Refused, refusal_code
 from fortress.protocol.connection import State
 from fortress.protocol.fields import Answer
@@ -69,7 +71,10 @@ class Session(Wire):
                 log.note(row.counter.name, self.session_id, request_id, code, duration_ns)
 
     def answer(self, request_id: int, fields: Answer) -> None:
-        """Answer a request."""
+        """Answer a request; a standby says how old the answer may be."""
+        gate = self._host.dispatcher.gate
+        if gate.is_standby and hasattr(fields, "stale_ms"):
+            fields = structs.replace(fields, stale_ms=gate.stale_ms)
         data = encode_answer(request_id, fields)
         if len(data) > MESSAGE_SIZE_BYTES_MAX:
             self.refuse(request_id, LedgerError("the answer is larger than a message may be; ask for less at once"))

@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol, cast
 from fortress.errors import FortressError, HandshakeFailed, StreamCut
 from fortress.protocol.connection import ServerConnection, State
 from fortress.protocol.messages import encode_error
+from fortress.server.gate import Gate
 from fortress.server.login import LoginDesk
 from fortress.server.logs import RequestLog, log_event
 from fortress.server.statistics import OperationCounter, Statistics, count_in
@@ -53,6 +54,7 @@ class Dispatching(Protocol):
 
     rows_before_hello: Rows
     rows_before_login: Rows
+    gate: Gate
 
     def rows_for(self, roles: frozenset[str]) -> Rows:
         """Give what a signed-in session with these roles may ask."""

@@ -1,0 +1,216 @@
+"""One connection between the two nodes of a bank: whole messages both ways, over TLS with both certificates checked.
+
+Four bytes of length, then a message (:mod:`.messages`). A length over the limit, bytes that are no message, or a
+certificate of another bank end the connection with :class:`PeerRejected`; nothing of what came after is looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, cast
+
+import msgspec
+from cryptography import x509
+
+from fortress.errors import CertificateUnusable, PeerRejected
+from fortress.pair.messages import MESSAGE_SIZE_BYTES_MAX, Message, decode, encode
+
+BANK_URI_PREFIX: Final = "urn:fortress:bank:"
+BUFFER_SIZE_BYTES: Final = 256 * 1024
+SEND_BUFFER_BYTES_HIGH: Final = 4 * 1024 * 1024
+_LENGTH = struct.Struct(">I")
+
+
+class Link(asyncio.BufferedProtocol):
+    """A connection to the other node.
+
+    Args:
+        bank: whose certificate the other side must show.
+        on_open: called once the certificate was checked.
+        on_message: called with each message, in order.
+        on_lost: called once, when the connection has ended, with the reason if there is one.
+    """
+
+    def __init__(
+        self,
+        bank: str,
+        *,
+        on_open: Callable[[Link], None],
+        on_message: Callable[[Link, Message], None],
+        on_lost: Callable[[Link, Exception | None], None],
+    ) -> None:
+        self._bank = bank
+        self._on_open = on_open
+        self._on_message = on_message
+        self._on_lost = on_lost
+        self._buffer = bytearray(BUFFER_SIZE_BYTES)
+        self._start = 0
+        self._end = 0
+        self._transport: asyncio.Transport | None = None
+        self._failure: Exception | None = None
+        self._room = asyncio.Event()
+        self._room.set()
+
+    @property
+    def is_open(self) -> bool:
+        """True while messages can be sent."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    # --- What asyncio calls ----
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Check who is there."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=SEND_BUFFER_BYTES_HIGH)
+        try:
+            check_certificate(transport.get_extra_info("ssl_object"), self._bank)
+        except PeerRejected as error:
+            self.end(error)
+            return
+        self._on_open(self)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Give room for what arrives next."""
+        if self._end == len(self._buffer):
+            self._make_room()
+        return memoryview(self._buffer)[self._end :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take out every message that is whole."""
+        self._end += nbytes
+        try:
+            while self.is_open and (message := self._next()) is not None:
+                self._on_message(self, message)
+        except PeerRejected as error:
+            self.end(error)
+        if self._start == self._end:
+            self._start = self._end = 0
+
+    def eof_received(self) -> bool:
+        """The other side has ended; so does this one."""
+        return False
+
+    def pause_writing(self) -> None:
+        """The other side is slow."""
+        self._room.clear()
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        self._room.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the owner."""
+        self._transport = None
+        self._room.set()
+        self._on_lost(self, self._failure or exc)
+
+    # --- What the owner calls ----
+    def send(self, message: Message) -> None:
+        """Send a message; when the connection is gone, do nothing: its end is told by ``on_lost``."""
+        if self._transport is not None:
+            data = encode(message)
+            self._transport.write(_LENGTH.pack(len(data)) + data)
+
+    async def wait_room(self) -> None:
+        """Wait while too much is on its way already, or until the connection ends."""
+        await self._room.wait()
+
+    def end(self, reason: Exception | None = None) -> None:
+        """End the connection at once."""
+        if self._failure is None:
+            self._failure = reason
+        if self._transport is not None:
+            self._transport.abort()
+
+    def finish(self) -> None:
+        """End the connection once everything is sent."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def _next(self) -> Message | None:
+        if self._end - self._start < _LENGTH.size:
+            return None
+        (size,) = _LENGTH.unpack_from(self._buffer, self._start)
+        if size > MESSAGE_SIZE_BYTES_MAX:
+            raise PeerRejected(f"a message of {size} bytes is over the limit of {MESSAGE_SIZE_BYTES_MAX}")
+        start = self._start + _LENGTH.size
+        if self._end - start < size:
+            if size > len(self._buffer) - _LENGTH.size:
+                self._grow(size + _LENGTH.size)
+            return None
+        self._start = start + size
+        try:
+            return decode(memoryview(self._buffer)[start : start + size])
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as exc:
+            raise PeerRejected(f"what came is no message of this protocol: {exc}") from exc
+
+    def _make_room(self) -> None:
+        if self._start:
+            self._grow(len(self._buffer))
+        else:
+            self._grow(min(2 * len(self._buffer), MESSAGE_SIZE_BYTES_MAX + _LENGTH.size))
+
+    def _grow(self, size: int) -> None:
+        """Go over to another buffer; one from which a view was given cannot change its size."""
+        kept = self._buffer[self._start : self._end]
+        self._buffer = bytearray(max(size, BUFFER_SIZE_BYTES))
+        self._buffer[: len(kept)] = kept
+        self._start, self._end = 0, len(kept)
+
+
+# --- TLS ----
+def listening_context(certificate: Path, key: Path, ca: Path) -> ssl.SSLContext:
+    """Make the context of the side that listens; the other side must show a certificate of the same authority.
+
+    Raises:
+        CertificateUnusable: a file is missing or not what it should be.
+    """
+    return _context(ssl.PROTOCOL_TLS_SERVER, certificate, key, ca)
+
+
+def dialing_context(certificate: Path, key: Path, ca: Path) -> ssl.SSLContext:
+    """Make the context of the side that connects.
+
+    Raises:
+        CertificateUnusable: a file is missing or not what it should be.
+    """
+    return _context(ssl.PROTOCOL_TLS_CLIENT, certificate, key, ca)
+
+
+def _context(protocol: int, certificate: Path, key: Path, ca: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(protocol)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    # who it is says the bank's id in the certificate; nodes may move to other hosts
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_REQUIRED
+    try:
+        context.load_cert_chain(certificate, key, password=lambda: "")
+        context.load_verify_locations(ca)
+    except (OSError, ssl.SSLError) as exc:
+        raise CertificateUnusable(f"{str(certificate)!r}, its key or {str(ca)!r} cannot be used: {exc}") from exc
+    return context
+
+
+def check_certificate(connection: ssl.SSLObject, bank: str) -> None:
+    """Check that the other side's certificate, whose chain TLS has checked, is that of a node of this bank.
+
+    Raises:
+        PeerRejected: it is of another bank, or not a node's.
+    """
+    data = connection.getpeercert(binary_form=True)
+    if data is None:
+        raise PeerRejected("the other side shows no certificate")
+    extensions = x509.load_der_x509_certificate(data).extensions
+    try:
+        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        usage = extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound as exc:
+        raise PeerRejected("the other side's certificate names no bank") from exc
+    banks = names.get_values_for_type(x509.UniformResourceIdentifier)
+    if BANK_URI_PREFIX + bank not in banks:
+        raise PeerRejected(f"the other side's certificate is of {', '.join(banks) or 'no bank'}, not of bank {bank!r}")
+    if x509.ExtendedKeyUsageOID.CLIENT_AUTH not in usage or x509.ExtendedKeyUsageOID.SERVER_AUTH not in usage:
+        raise PeerRejected("the other side's certificate is not that of a node")

@@ -1,0 +1,456 @@
+"""The pair at work in one node: feeds the role machine and does what it asks for.
+
+Everything that happens becomes an event of :mod:`.role`, one after the other; what the machine answers is done at once, in
+order. What takes time (the register, a promise on the disk, probing the other node) runs beside and comes back as an
+event. So this shell decides nothing: an ``if`` about who may be primary belongs into the machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from ssl import SSLContext
+from typing import Any, Final
+
+from fortress.config import PairSettings
+from fortress.errors import Busy, FortressError, NoPrimary, PeerRejected, RegisterStale, RegisterUnreachable
+from fortress.ledger.records import Record
+from fortress.pair import events as e
+from fortress.pair import role
+from fortress.pair.control import Control
+from fortress.pair.host import History, Host, People
+from fortress.pair.link import Link
+from fortress.pair.messages import (
+    VERSION,
+    Ack,
+    Append,
+    Handover,
+    HandoverReady,
+    Hello,
+    Mark,
+    Member,
+    Message,
+    Nack,
+    TableDigest,
+)
+from fortress.pair.receiving import Receiver
+from fortress.pair.register import Conflict, Register
+from fortress.pair.shipping import Dialing, Shipper
+
+PROBE_S: Final = 0.3
+RECORD_VERSION: Final = 1
+SWITCH_S: Final = 5.0
+ALWAYS_US: Final = 1 << 62
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What replication works with.
+
+    Attributes:
+        bank: the bank's id.
+        name: this node's.
+        control: this node's promises, durable.
+        register: who is primary.
+        listening: TLS of the side that listens.
+        dialing: TLS of the side that connects.
+        history: this node's journal.
+        people: this node's people's keys.
+        host: the node.
+        snapshots: sends and takes whole copies.
+    """
+
+    bank: str
+    name: str
+    control: Control
+    register: Register
+    listening: SSLContext
+    dialing: SSLContext
+    history: History
+    people: People
+    host: Host
+    send_snapshot: Callable[[Link, int], object]
+    take_snapshot: Callable[[Message], Coroutine[Any, Any, None]]
+    on_digest: Callable[[TableDigest], None]
+
+
+class Replication:
+    """One node's part in the pair.
+
+    Args:
+        parts: what it works with.
+        settings: addresses and times.
+        committed: up to where this node knows that its journal is committed.
+        is_founder: whether this node may write the register's very first configuration.
+    """
+
+    def __init__(self, parts: Parts, settings: PairSettings, *, committed: int, is_founder: bool) -> None:
+        self._parts = parts
+        self._settings = settings
+        self._host = parts.host
+        self._lease_us = settings.lease_ms * 1000
+        self.member = Member(parts.name, parts.control.instance)
+        self._cluster = bytes.fromhex(settings.cluster)
+        self.state = role.initial(
+            self.member,
+            "",
+            promised=parts.control.promised,
+            end=parts.history.end(),
+            committed=committed,
+            times=role.times_of(settings),
+            is_founder=is_founder,
+        )
+        self._events: deque[e.Event] = deque()
+        self._is_stepping = False
+        self._is_stopping = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._decoded: dict[int, Record] = {}
+        self._is_register_busy = False
+        self.is_register_reachable = True
+        self.peer: Member | None = None
+        self.peer_seen_us = 0
+        self.peer_durable = 0
+        self.peer_applied = 0
+        self.primary_seen_us = 0
+        self.primary_committed = 0
+        self.readable_until_us = 0
+        self._is_following = False
+        host, _, port = settings.peer.rpartition(":")
+        self._peer_address = (host.strip("[]"), int(port))
+        self._receiver = Receiver(
+            parts.listening,
+            parts.bank,
+            parts.history,
+            parts.people,
+            greet=self._greet,
+            check=self._check,
+            on_event=self.feed,
+            on_records=self._keep_decoded,
+            on_snapshot=parts.take_snapshot,
+            on_digest=parts.on_digest,
+            is_stale=lambda epoch: epoch < self.state.promised,
+            on_rejected=lambda reason: self._host.tell("peer_rejected", {"reason": reason}),
+        )
+        self._shipper = Shipper(
+            Dialing(*self._peer_address, parts.dialing, parts.bank),
+            parts.history,
+            parts.people,
+            greet=self._greet,
+            check=self._check,
+            on_event=self.feed,
+            send_snapshot=parts.send_snapshot,
+        )
+        self._deeds: dict[type[Any], Callable[[Any], None]] = {
+            e.ReadRegister: self._read_register,
+            e.SwapRegister: self._swap_register,
+            e.PromiseEpoch: self._promise,
+            e.Send: self._send,
+            e.Store: self._store,
+            e.Truncate: self._truncate,
+            e.Commit: self._commit,
+            e.Serve: self._serve,
+            e.Hold: self._hold,
+            e.StepDown: self._step_down,
+            e.ProbePeer: self._probe,
+            e.Quarantine: self._quarantine,
+            e.Tell: self._tell,
+        }
+
+    async def start(self) -> None:
+        """Listen, and find out what this node is.
+
+        Raises:
+            AddressInUse: something else listens on the replication socket.
+        """
+        host, _, port = self._settings.listen.rpartition(":")
+        await self._receiver.start(host.strip("[]"), int(port))
+        self.feed(e.Tick())
+
+    async def stop(self) -> None:
+        """End everything; nothing is fed any more."""
+        self._is_stopping = True
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._shipper.stop()
+        await self._receiver.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._parts.register.close()
+
+    # --- The machine ----
+    def feed(self, event: e.Event) -> None:
+        """Tell the machine what happened, and do what it asks for; what happens meanwhile comes after."""
+        self._events.append(event)
+        if self._is_stepping:
+            return
+        self._is_stepping = True
+        try:
+            while self._events and not self._is_stopping:
+                self._step(self._events.popleft())
+        finally:
+            self._is_stepping = False
+
+    def _step(self, event: e.Event) -> None:
+        now_us = time.monotonic_ns() // 1000
+        if type(event) is e.PeerSaid:
+            self._note_peer(event.message, now_us)
+        elif type(event) is e.PeerLost and self._is_following:
+            self._is_following = False
+            self._host.follow("")
+        self.state, actions = role.step(self.state, event, now_us)
+        for action in actions:
+            self._deeds[type(action)](action)
+        kind = type(event)
+        if kind is e.PeerSaid and type(event.message) is Append:
+            self._host.heard(event.message.committed)
+        if kind is not e.RecordMade and kind is not e.RecordsDurable:
+            self._allow_reads(event)
+            self._set_timer(now_us)
+
+    def _set_timer(self, now_us: int) -> None:
+        """Wake up for the machine's next deadline; a timer that comes too early only asks again."""
+        wait_s = max(role.next_deadline(self.state) - now_us, 1000) / 1e6
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            if not self._timer.cancelled() and self._timer.when() <= loop.time() + wait_s:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_later(wait_s, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        self.feed(e.Tick())
+
+    def _allow_reads(self, event: e.Event) -> None:
+        """Tell the node until when it may answer reads by itself: PAIR's read lease."""
+        state = self.state
+        until_us = self.readable_until_us
+        if state.phase is role.Phase.primary_solo:
+            until_us = ALWAYS_US
+        elif type(event) is e.PeerSaid and type(event.message) is Ack and role.is_primary(state):
+            if event.message.epoch == state.promised:
+                until_us = event.message.sent_us + self._lease_us
+        elif until_us == ALWAYS_US:
+            until_us = 0  # alone no longer
+        if until_us != self.readable_until_us:
+            self.readable_until_us = until_us
+            self._host.allow_reads(until_us)
+
+    def _note_peer(self, message: Message, now_us: int) -> None:
+        self.peer_seen_us = now_us
+        if type(message) is Ack:
+            self.peer_durable, self.peer_applied = message.durable.lsn, message.applied
+        elif type(message) is Append:
+            self.primary_seen_us = now_us
+            self.primary_committed = message.committed
+            if not self._is_following and message.epoch >= self.state.promised:
+                self._is_following = True
+                self._host.follow(self._settings.peer_clients)
+        elif type(message) is Hello:
+            self.peer = message.member
+
+    # --- What the node tells ----
+    def made(self, record: Record, data: bytes) -> None:
+        """As primary: a record was made; it is on its way to this node's disk, and here goes to the other."""
+        self._shipper.ship(record, data, self.state.committed)
+        self.feed(e.RecordMade(Mark(record.lsn, record.hash)))
+
+    def durable(self, lsn: int) -> None:
+        """This node's journal is durable up to here."""
+        self.feed(e.RecordsDurable(lsn))
+
+    def keys_changed(self, handle: bytes, key: bytes | None) -> None:
+        """A person's own key was made or destroyed here, durably."""
+        self._shipper.ship_keys(((handle, key),))
+
+    @property
+    def behind(self) -> int:
+        """How many records the standby lacks: this node, or the other one when this is primary."""
+        if role.is_primary(self.state):
+            return max(0, self._parts.history.end().lsn - self.peer_durable)
+        return max(0, self.primary_committed - self._parts.history.end().lsn)
+
+    async def switch_over(self, wish: e.Wish = e.Wish.switch_over) -> None:
+        """Make the other node primary, in order; requests that come meanwhile wait.
+
+        Raises:
+            NoPrimary: this node is not primary of two.
+            Busy: the other node did not take over in time; this one goes on.
+        """
+        if self.state.phase is not role.Phase.primary_paired:
+            raise NoPrimary("this node is not the primary of a pair in step; 'fortress status' shows what it is")
+        self._host.hold()
+        try:
+            await asyncio.wait_for(self._host.quiet(), SWITCH_S)
+            self.feed(e.Wished(wish))
+            await self._until(lambda: not role.is_primary(self.state), SWITCH_S)
+        except TimeoutError:
+            if role.is_primary(self.state):
+                self._host.serve(self.state.promised)
+            raise Busy("the other node did not take over in time; this one goes on") from None
+
+    async def take_over(self) -> None:
+        """As standby in step: become primary now.
+
+        Raises:
+            NoPrimary: it did not come to that; the events say why.
+        """
+        self.feed(e.Wished(e.Wish.take_over))
+        try:
+            await self._until(lambda: role.is_primary(self.state), SWITCH_S)
+        except TimeoutError:
+            raise NoPrimary("this node could not become primary; 'fortress events' says why") from None
+
+    def wish(self, wish: e.Wish) -> None:
+        """Tell the machine a wish that is done at once."""
+        self.feed(e.Wished(wish))
+
+    async def _until(self, is_so: Callable[[], bool], seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not is_so():
+            if time.monotonic() > deadline:
+                raise TimeoutError
+            await asyncio.sleep(0.005)
+
+    # --- What the machine asks for ----
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _read_register(self, _: e.ReadRegister) -> None:
+        if not self._is_register_busy:
+            self._is_register_busy = True
+            self._start(self._ask_register(None))
+
+    def _swap_register(self, swap: e.SwapRegister) -> None:
+        if self._is_register_busy:
+            self.feed(e.RegisterSilent())  # a reading is under way; the machine asks again with what it says
+            return
+        self._is_register_busy = True
+        self._start(self._ask_register(swap))
+
+    async def _ask_register(self, swap: e.SwapRegister | None) -> None:
+        """Read the register, or change it; a lost answer is told as such and never guessed."""
+        event: e.Event
+        try:
+            if swap is None:
+                event = e.RegisterRead(await self._parts.register.get())
+            else:
+                event = e.RegisterSwapped(await self._parts.register.compare_and_set(swap.expected, swap.fresh))
+            self.is_register_reachable = True
+        except Conflict as conflict:
+            self.is_register_reachable = True
+            event = e.RegisterRefused(conflict.configuration)
+        except (RegisterUnreachable, RegisterStale) as error:
+            if self.is_register_reachable:
+                self._host.tell("register_unreachable", {"reason": error.message})
+            self.is_register_reachable = False
+            event = e.RegisterSilent()
+        finally:
+            self._is_register_busy = False
+        self.feed(event)
+
+    def _promise(self, action: e.PromiseEpoch) -> None:
+        self._start(self._write_promise(action.epoch))
+
+    async def _write_promise(self, epoch: int) -> None:
+        try:
+            await asyncio.to_thread(self._parts.control.promise, epoch)
+        except FortressError as error:
+            self._host.quarantine(f"a promise could not be written: {error.message}")
+            return
+        self.feed(e.EpochPromised(epoch))
+
+    def _send(self, action: e.Send) -> None:
+        message = action.message
+        if not isinstance(message, Append | Handover):
+            self._receiver.send(message)
+        if not isinstance(message, Ack | Nack | HandoverReady):
+            self._shipper.send(message)
+
+    def _keep_decoded(self, records: list[Record]) -> None:
+        for record in records:
+            self._decoded[record.lsn] = record
+
+    def _store(self, action: e.Store) -> None:
+        records = [self._decoded.pop(shipped.mark.lsn) for shipped in action.records]
+        self._decoded.clear()
+        self._host.store(records, self.durable)
+
+    def _truncate(self, action: e.Truncate) -> None:
+        self._host.restart("the journal parts ways with the primary's", truncate_after=action.after)
+
+    def _commit(self, action: e.Commit) -> None:
+        self._host.commit(action.lsn)
+
+    def _serve(self, action: e.Serve) -> None:
+        self._receiver.drop()
+        self._host.serve(action.epoch)
+        self._shipper.start(action.epoch)
+
+    def _hold(self, _: e.Hold) -> None:
+        self._host.hold()
+
+    def _step_down(self, action: e.StepDown) -> None:
+        self._start(self._shipper.stop())
+        is_ours = action.primary is None or action.primary == self.member
+        self._host.stand_by(is_clean=action.is_clean, primary="" if is_ours else self._settings.peer_clients)
+
+    def _probe(self, _: e.ProbePeer) -> None:
+        self._start(self._probe_peer())
+
+    async def _probe_peer(self) -> None:
+        """See whether the other node's process takes connections; no answer at all says nothing."""
+        try:
+            _, writer = await asyncio.wait_for(asyncio.open_connection(*self._peer_address), PROBE_S)
+        except ConnectionRefusedError:
+            self.feed(e.PeerLost(is_refused=True))
+        except (OSError, TimeoutError):
+            return
+        else:
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+
+    def _quarantine(self, action: e.Quarantine) -> None:
+        self._host.quarantine(action.reason)
+
+    def _tell(self, action: e.Tell) -> None:
+        self._host.tell(action.name, dict(action.facts))
+
+    # --- Who is there ----
+    def _greet(self) -> Hello:
+        history = self._parts.history
+        return Hello(
+            self._cluster,
+            self._parts.bank,
+            self.member,
+            VERSION,
+            RECORD_VERSION,
+            self.state.promised,
+            history.end(),
+            self.state.committed,
+            self.state.committed,
+            history.first_lsn(),
+            self._parts.people.digests(),
+        )
+
+    def _check(self, hello: Hello) -> None:
+        if hello.cluster != self._cluster:
+            raise PeerRejected("the other side belongs to another pair: its cluster id is not ours")
+        if hello.bank != self._parts.bank:
+            raise PeerRejected(f"the other side is of bank {hello.bank!r}")
+        if hello.member.name == self.member.name:
+            raise PeerRejected(f"the other side has this node's own name, {hello.member.name!r}")
+        if hello.version < 1 or hello.record_version > RECORD_VERSION:
+            raise PeerRejected("the other side speaks a version that this node does not know")

@@ -1,0 +1,89 @@
+"""What may pass at this moment: everything on a primary that knows it is one, old reads on a standby.
+
+A primary of two knows that it still is one only as long as the other node promised not to take over; that runs out
+when a machine is paused or cut off. Requests that come then wait until the other node was heard again, or until it is
+known that it took over. So nothing old is told as if it were new, whatever the clocks of other machines say.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from fortress.errors import Busy, FortressError
+from fortress.protocol.messages import OF_EVERY_NODE, Request, is_for_standby
+
+if TYPE_CHECKING:
+    from fortress.server.handlers import Dispatcher
+    from fortress.server.session import Session
+
+ALWAYS_NS: Final = 1 << 62
+PARKED_MAX: Final = 16_384
+
+
+class Gate:
+    """Stands before the handlers.
+
+    Attributes:
+        open_until_ns: up to this time (`time.perf_counter_ns`) everything passes unasked.
+        committed_position: of the newest entry that a standby may show.
+        fresh_ns: when this node was last known to have everything.
+    """
+
+    def __init__(self) -> None:
+        self.open_until_ns = ALWAYS_NS
+        self.committed_position = 0
+        self.fresh_ns = 0
+        self._refusal: FortressError | None = None
+        self._parked: deque[tuple[Session, bytes]] = deque()
+
+    @property
+    def is_standby(self) -> bool:
+        """True when commands are refused here."""
+        return self._refusal is not None
+
+    @property
+    def stale_ms(self) -> int:
+        """How old an answer of this node may be, in whole milliseconds, at least 1 on a standby."""
+        if self._refusal is None:
+            return 0
+        return (time.perf_counter_ns() - self.fresh_ns) // 1_000_000 + 1
+
+    def close(self, refusal: FortressError, dispatcher: Dispatcher) -> None:
+        """Be a standby's: refuse all but old reads, with this; who waits is told too."""
+        self._refusal = refusal
+        self.open_until_ns = 0
+        self._release(dispatcher)
+
+    def open_until(self, until_ns: int, dispatcher: Dispatcher) -> None:
+        """Be a primary's, up to this time."""
+        self._refusal = None
+        self.open_until_ns = until_ns
+        if self._parked and until_ns > time.perf_counter_ns():
+            self._release(dispatcher)
+
+    def passes(self, session: Session, operation: str, request: Request, message: bytes) -> bool:
+        """Tell whether a request may go on now; False when it waits, to be dispatched again.
+
+        Raises:
+            FortressError: it may not.
+        """
+        if operation in OF_EVERY_NODE:
+            return True
+        if self._refusal is None:
+            if len(self._parked) >= PARKED_MAX:
+                raise Busy("too much waits until this node knows whether it is still primary")
+            self._parked.append((session, bytes(message)))
+            return False
+        is_seen = getattr(request, "min_position", 0) <= self.committed_position
+        if is_seen and is_for_standby(operation, request, self.stale_ms):
+            return True
+        raise type(self._refusal)(self._refusal.message, self._refusal.facts)
+
+    def _release(self, dispatcher: Dispatcher) -> None:
+        parked, self._parked = self._parked, deque()
+        for session, message in parked:
+            if session.is_open:
+                dispatcher.dispatch(session, message)
+                session.flush()

@@ -1,0 +1,266 @@
+"""A node as a member of a pair: what replication asks of it, done with committer, gate and files.
+
+Everything a change of role needs is here, and it is little: the committer takes commands or refuses them, the gate
+lets requests pass or not, and what a start has to finish is finished again by every new primary. Where something would
+have to be forgotten, as after being fenced with a record that nobody acknowledged, nothing is mended in place: the node
+closes everything and starts anew from its disk, as it does after a crash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fortress.config import PairSettings
+from fortress.errors import FortressError, LedgerError, Quarantined
+from fortress.ledger.engine import Engine
+from fortress.ledger.records import Record
+from fortress.pair import role
+from fortress.pair.chronicle import Chronicle
+from fortress.pair.control import Control
+from fortress.pair.events import Wish
+from fortress.pair.messages import Mark, TableDigest
+from fortress.pair.replication import Replication
+from fortress.server.committer import Committer
+from fortress.server.handlers import Dispatcher
+from fortress.server.logs import log_event
+from fortress.server.replica import Replica
+
+PROXY_S: Final = 2.0
+"""How long a node whose disk failed tries to make the other one primary before it stops."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """Why and how a node starts anew.
+
+    Attributes:
+        reason: for people.
+        truncate_after: where its journal has to be cut off first; None: nowhere.
+        snapshot: whether a whole copy waits to be put in place.
+    """
+
+    reason: str
+    truncate_after: Mark | None = None
+    snapshot: bool = False
+
+
+class Pairing:
+    """What replication sees of this node (`fortress.pair.host.Host`).
+
+    Args:
+        settings: of the pair.
+        engine: the ledger.
+        replica: its records.
+        committer: judges, as primary.
+        dispatcher: whose gate is opened and closed.
+        control: this node's promises.
+        chronicle: the log of events.
+        make_whole: finishes what a crash may have left half done; awaited before a new primary answers anybody.
+        on_restart: told when this node must close and start anew.
+        on_stop: told the error after which it must stop.
+
+    Attributes:
+        replication: set before `start`.
+        failovers: how often this node took over.
+        unavailable_s: seconds without a primary that this node saw as it took over.
+    """
+
+    def __init__(
+        self,
+        settings: PairSettings,
+        *,
+        engine: Engine,
+        replica: Replica,
+        committer: Committer,
+        dispatcher: Dispatcher,
+        control: Control,
+        chronicle: Chronicle,
+        make_whole: Callable[[], Awaitable[None]],
+        on_restart: Callable[[Restart], None],
+        on_stop: Callable[[FortressError], None],
+    ) -> None:
+        self.replication: Replication
+        self.failovers = 0
+        self.unavailable_s = 0.0
+        self._settings = settings
+        self._engine = engine
+        self._replica = replica
+        self._committer = committer
+        self._dispatcher = dispatcher
+        self._gate = dispatcher.gate
+        self._control = control
+        self._chronicle = chronicle
+        self._make_whole = make_whole
+        self._on_restart = on_restart
+        self._on_stop = on_stop
+        self._is_primary = False
+        self._is_ready = False
+        self._is_ended = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._follow("")
+
+    # --- Roles ----
+    def serve(self, epoch: int) -> None:
+        """Be primary of this epoch: at once if this node is already, else when what was left undone is finished."""
+        self._replica.follow_all()
+        self._engine.epoch = epoch
+        self._committer.take_commands()
+        if not self._is_primary:
+            self._is_primary = True
+            self._start(self._become_ready())
+
+    async def _become_ready(self) -> None:
+        try:
+            await self._make_whole()
+        except FortressError as error:
+            if self._is_primary:
+                self.fail(error if isinstance(error, LedgerError) else LedgerError(error.message))
+            return
+        if self._is_primary:
+            self._is_ready = True
+            self.allow_reads(self.replication.readable_until_us)
+
+    def hold(self) -> None:
+        """Keep new commands waiting."""
+        self._committer.hold()
+
+    async def quiet(self) -> None:
+        """Wait until all that was begun is committed."""
+        while not self._committer.is_quiet:
+            await asyncio.sleep(0.001)
+
+    def stand_by(self, *, is_clean: bool, primary: str) -> None:
+        """Take no commands any more; if something would have to be forgotten, start anew."""
+        self._is_primary = self._is_ready = False
+        is_clean = is_clean and self._replica.is_clean
+        self._follow(primary)
+        if not is_clean:
+            self.restart("this node was primary and has records that nobody acknowledged")
+
+    def follow(self, primary: str) -> None:
+        """As standby: know where the primary is; empty when nobody is heard."""
+        if not self._is_primary:
+            self._follow(primary)
+
+    def _follow(self, primary: str) -> None:
+        refusal = self._replica.refusal(primary)
+        self._committer.refuse_commands(refusal)
+        self._gate.close(refusal, self._dispatcher)
+
+    # --- Records ----
+    def store(self, records: list[Record], done: Callable[[int], None]) -> None:
+        """Write records of the primary."""
+        self._replica.store(records, done)
+
+    def commit(self, lsn: int) -> None:
+        """Take it that everything up to this record is committed."""
+        self._replica.commit(lsn)
+
+    def heard(self, committed: int) -> None:
+        """As standby: the primary said how far all is committed; whether this node has all that, it can tell."""
+        if committed <= self._committer.committed_lsn:
+            self._gate.fresh_ns = time.perf_counter_ns()
+        self._gate.committed_position = self._committer.committed_position
+
+    def allow_reads(self, until_us: int) -> None:
+        """Answer from memory up to this time."""
+        if self._is_ready:
+            self._gate.open_until(until_us * 1000, self._dispatcher)
+
+    # --- Ends ----
+    def restart(self, reason: str, *, truncate_after: Mark | None = None, snapshot: bool = False) -> None:
+        """Close everything and start anew."""
+        if not self._is_ended:
+            self._is_ended = True
+            self.tell("restarting", {"reason": reason})
+            self._on_restart(Restart(reason, truncate_after, snapshot))
+
+    def quarantine(self, reason: str) -> None:
+        """Stop; a start is refused until the data was rebuilt from the other node."""
+        if self._is_ended:
+            return
+        self._is_ended = True
+        try:
+            self._control.quarantine(reason)
+        except FortressError as error:
+            log_event(logger, logging.ERROR, "quarantine not written", reason=error.message)
+        self.tell("quarantined", {"reason": reason})
+        self._on_stop(Quarantined(f"this node's data cannot be trusted: {reason}"))
+
+    def fail(self, error: LedgerError) -> None:
+        """Its disk or its books failed: let the other node be primary if it has everything, then stop."""
+        if self._is_ended:
+            return
+        self._follow("")
+        log_event(logger, logging.CRITICAL, "ledger failed", code=error.code, reason=str(error), hint=error.hint)
+        self._start(self._hand_over_and_stop(error))
+
+    async def _hand_over_and_stop(self, error: LedgerError) -> None:
+        self.replication.wish(Wish.storage_failed)
+        deadline = time.monotonic() + PROXY_S
+        while not self._is_ended and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        if not self._is_ended:
+            self._is_ended = True
+            self._on_stop(error)
+
+    def tell(self, name: str, facts: dict[str, str | int]) -> None:
+        """Write an event down, for people and for the log."""
+        log_event(logger, logging.INFO, name.replace("_", " "), **facts)
+        self._chronicle.write(name, epoch=self.replication.state.promised if self._has_begun() else 0, facts=facts)
+        if name == "takeover":
+            self.failovers += 1
+            self.unavailable_s += int(facts.get("silent_ms", 0)) / 1000
+
+    def _has_begun(self) -> bool:
+        return hasattr(self, "replication")
+
+    def compare_digest(self, message: TableDigest) -> None:
+        """Take note of what the primary's tables amount to; compared when this node's are there."""
+
+    async def stop(self) -> None:
+        """End the pair's part of this node."""
+        self._is_ended = True
+        await self.replication.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._control.close()
+
+    def _start(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # --- For the monitor ----
+    def statistics(self) -> dict[str, object]:
+        """Tell role, phase, the other node and the register."""
+        found = self.replication
+        state = found.state
+        is_primary = role.is_primary(state)
+        now_us = time.monotonic_ns() // 1000
+        peer = {
+            "name": found.peer.name if found.peer else "",
+            "address": self._settings.peer_clients,
+            "seen_s": round((now_us - found.peer_seen_us) / 1e6, 3) if found.peer_seen_us else None,
+            "durable": found.peer_durable,
+            "applied": found.peer_applied,
+        }
+        return {
+            "role": "primary" if is_primary else "standby",
+            "state": state.phase.value,
+            "term": state.promised,
+            "copies": 2 if state.phase is role.Phase.primary_paired else 1,
+            "behind": found.behind,
+            "failovers": self.failovers,
+            "unavailable_s": self.unavailable_s,
+            "peer": peer,
+            "register": {"kind": self._settings.register, "reachable": found.is_register_reachable},
+        }
