@@ -27,7 +27,7 @@ Statistics = Callable[[], Snapshot]
 Histogram = tuple[tuple[tuple[float, int], ...], float, int]
 """Buckets as (upper bound, observations in this bucket alone), rising; the sum; the count of all, over the last too."""
 
-ROLES = ("recovering", "standby", "primary", "fenced", "blocked", "quarantined")
+ROLES = ("primary", "standby")
 
 Family = type[CounterMetricFamily] | type[GaugeMetricFamily] | type[HistogramMetricFamily]
 COUNTER, GAUGE, HISTOGRAM = CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -64,6 +64,11 @@ ROWS = (
     Row("term", "fortress_term", GAUGE, "Term of the pair as this node knows it."),
     Row("copies", "fortress_copies", GAUGE, "Machines that hold each acknowledged record."),
     Row("behind", "fortress_replication_lag_records", GAUGE, "Records that the standby has yet to receive."),
+    Row("failovers", "fortress_failovers", COUNTER, "Times that this node took over from the other one."),
+    Row(
+        *("unavailable_s", "fortress_unavailable_seconds", COUNTER),
+        help="Time without a primary, as this node saw it when it took over.",
+    ),
     Row("payments_in_doubt", "fortress_payments_in_doubt", GAUGE, "Payments across banks that wait for a decision."),
     Row(
         *("imbalance", "fortress_ledger_imbalance_minor_units", GAUGE),
@@ -94,6 +99,8 @@ class SnapshotCollector(Collector):
                 yield _family(row, snapshot[row.key])
         if "role" in snapshot:
             yield _role(str(snapshot["role"]))
+        if register := snapshot.get("register"):
+            yield _register(register)
         if "version" in snapshot:
             yield InfoMetricFamily("fortress_build", "Version of the program.", {"version": str(snapshot["version"])})
 
@@ -157,4 +164,11 @@ def _role(role: str) -> Metric:
     family = GaugeMetricFamily("fortress_role", "1 for the role that this node has.", labels=("role",))
     for name in dict.fromkeys((*ROLES, role)):
         family.add_metric([name], float(name == role))
+    return family
+
+
+def _register(register: Mapping[str, Any]) -> Metric:
+    text = "1 if the register of the pair answers; while both nodes run, nothing waits for it."
+    family = GaugeMetricFamily("fortress_register_reachable", text, labels=("kind",))
+    family.add_metric([str(register.get("kind", ""))], float(bool(register.get("reachable"))))
     return family

@@ -9,11 +9,16 @@ key                 value                  meaning
 bank, node          str                    whose node this is, and which
 version             str                    version of the program
 uptime_s            float                  seconds since the start
-role                str                    recovering, standby, primary, fenced, blocked or quarantined
+role                str                    primary or standby; a node alone is primary
+state               str                    where a node of a pair stands, like primary.paired or standby.in_sync
 term                int                    the pair's term; 0 for a node alone
+peer                {str: value}           the other node: name, address (for clients), seen_s (ago), durable, applied
+register            {str: value}           kind, and whether it is reachable
+failovers           int                    times that this node took over
+unavailable_s       float                  time without a primary that this node saw when it took over
 position            int                    entries committed since the bank began
 lsn                 int                    number of the last record committed
-behind              int                    records that the standby has yet to receive
+behind              int                    records that the standby has yet to receive or to apply
 copies              int                    machines that hold each acknowledged record
 connections         int                    open now
 connections_total   int                    accepted since the start
@@ -49,6 +54,7 @@ import asyncio
 import errno
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -64,6 +70,8 @@ FIRST_REQUEST_S = 10
 KEEP_ALIVE_S = 30
 STOP_S = 2
 
+STANDBY = "standby"
+NUMBER = re.compile(r"[0-9]{1,18}")
 HISTOGRAM_KEYS = {"request_seconds", "commit_seconds", "commit_batch_size"}
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
@@ -130,6 +138,7 @@ class Site:
             "/healthz": self._show_alive,
             "/readyz": self._show_ready,
             "/primary": self._show_primary,
+            "/standby": self._show_standby,
         }
         application.add_routes([web.get(path, handler) for path, handler in pages.items()])
         return application
@@ -175,6 +184,17 @@ class Site:
     async def _show_primary(self, request: web.Request) -> web.Response:
         role = str(self._statistics().get("role", "unknown"))
         return _answer(f"{role}\n", ok=role == "primary")
+
+    async def _show_standby(self, request: web.Request) -> web.Response:
+        behind_max = request.query.get("max_behind", "")
+        if behind_max and not NUMBER.fullmatch(behind_max):
+            text = "max_behind is a number of records\n"
+            return web.Response(text=text, status=400, headers=HEADERS)
+        snapshot = self._statistics()
+        role, behind = str(snapshot.get("role", "unknown")), snapshot.get("behind")
+        near = not behind_max or (behind is not None and int(behind) <= int(behind_max))
+        shown = f"{role}, {behind} behind\n" if role == STANDBY and behind is not None else f"{role}\n"
+        return _answer(shown, ok=role == STANDBY and near)
 
 
 def status_document(snapshot: Snapshot) -> dict[str, Any]:

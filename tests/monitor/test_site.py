@@ -127,6 +127,30 @@ async def test_only_the_primary_says_so(site: Site, state: State, role: str | No
     assert (await get(site, "/primary"))[:2] == (status, f"{role or 'unknown'}\n")
 
 
+@pytest.mark.parametrize(
+    ("role", "behind", "query", "status"),
+    [
+        ("standby", 0, "", 200),
+        ("standby", 900, "", 200),
+        ("standby", 10, "?max_behind=10", 200),
+        ("standby", 11, "?max_behind=10", 503),
+        ("standby", None, "?max_behind=10", 503),
+        ("standby", None, "", 200),
+        ("primary", 0, "?max_behind=10", 503),
+        ("standby", 0, "?max_behind=few", 400),
+        ("standby", 0, "?max_behind=-1", 400),
+    ],
+)
+async def test_only_a_standby_near_enough_says_so(
+    site: Site, state: State, role: str, behind: int | None, query: str, status: int
+) -> None:
+    """A load balancer for reads says how old their answers may be; one that knows not how far behind it is says no."""
+    state.update(role=role, behind=behind)
+    found, page, _ = await get(site, f"/standby{query}")
+    assert found == status
+    assert status == 400 or page.startswith(role)
+
+
 async def test_nothing_else_is_there(site: Site) -> None:
     """Other paths are not found, and nothing can be sent."""
     assert (await get(site, "/"))[0] == 404
