@@ -22,6 +22,7 @@ from fortress.errors import FortressError
 if TYPE_CHECKING:
     from fortress.monitor.site import Site
     from fortress.server.folder import Folder
+    from fortress.server.pairing import Restart
     from fortress.server.process import Process
 
 logger = logging.getLogger("fortress.cli.serving")
@@ -57,18 +58,30 @@ async def serve(call: Call, path: Path, overrides: Sequence[str], *, stop_at_eof
     folder = open_folder(path, overrides_of(overrides), os.environ)
     writer = configure(folder.settings.log, sys.stderr)
     try:
-        process = await Process.start(
-            folder, on_progress=lambda done, total: detail(call, f"records applied: {done} of {total}")
-        )
-        try:
-            await _watch(call, folder, process, stop_at_eof=stop_at_eof)
-        finally:
-            await process.stop()
+        while True:
+            process = await Process.start(
+                folder, on_progress=lambda done, total: detail(call, f"records applied: {done} of {total}")
+            )
+            try:
+                await _watch(call, folder, process, stop_at_eof=stop_at_eof)
+            finally:
+                await process.stop()
+            if process.restart is None or process.failure is not None:
+                break
+            folder = open_folder(path, overrides_of(overrides), os.environ)
+            await _mend(folder, process.restart)
     finally:
         folder.close()
         writer.close()
     if process.failure is not None:
         raise process.failure
+
+
+async def _mend(folder: Folder, restart: Restart) -> None:
+    """Do to the files what the pair asked for before the node starts anew."""
+    from fortress.server.membership import mend
+
+    await asyncio.to_thread(mend, folder, restart)
 
 
 async def _watch(call: Call, folder: Folder, process: Process, *, stop_at_eof: bool) -> None:

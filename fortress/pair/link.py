@@ -15,6 +15,7 @@ from typing import Final, cast
 
 import msgspec
 from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from fortress.errors import CertificateUnusable, PeerRejected
 from fortress.pair.messages import MESSAGE_SIZE_BYTES_MAX, Message, decode, encode
@@ -143,9 +144,10 @@ class Link(asyncio.BufferedProtocol):
             return None
         self._start = start + size
         try:
-            return decode(memoryview(self._buffer)[start : start + size])
+            message: Message = decode(memoryview(self._buffer)[start : start + size])
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as exc:
             raise PeerRejected(f"what came is no message of this protocol: {exc}") from exc
+        return message
 
     def _make_room(self) -> None:
         if self._start:
@@ -212,5 +214,5 @@ def check_certificate(connection: ssl.SSLObject, bank: str) -> None:
     banks = names.get_values_for_type(x509.UniformResourceIdentifier)
     if BANK_URI_PREFIX + bank not in banks:
         raise PeerRejected(f"the other side's certificate is of {', '.join(banks) or 'no bank'}, not of bank {bank!r}")
-    if x509.ExtendedKeyUsageOID.CLIENT_AUTH not in usage or x509.ExtendedKeyUsageOID.SERVER_AUTH not in usage:
+    if ExtendedKeyUsageOID.CLIENT_AUTH not in usage or ExtendedKeyUsageOID.SERVER_AUTH not in usage:
         raise PeerRejected("the other side's certificate is not that of a node")

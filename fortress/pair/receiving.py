@@ -1,8 +1,9 @@
 """The standby's side of the replication socket: who may speak, in which order things are done, what is checked first.
 
-It listens in every role: a primary learns here too that another has taken over. One connection counts, the newest whose
-hello is right. Messages are handled in the order they come; one that has to wait for the disk (people's keys, a snapshot,
-a search in the journal) holds back those behind it, so that nothing is acknowledged before what came earlier is durable.
+It listens in every role: a primary learns here too that another has taken over. One connection counts, the newest
+whose hello is right. Messages are handled in the order they come; one that has to wait for the disk (people's keys, a
+snapshot, a search in the journal) holds back those behind it, so that nothing is acknowledged before what came
+earlier is durable.
 """
 
 from __future__ import annotations

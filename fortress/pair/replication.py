@@ -1,8 +1,8 @@
 """The pair at work in one node: feeds the role machine and does what it asks for.
 
-Everything that happens becomes an event of :mod:`.role`, one after the other; what the machine answers is done at once, in
-order. What takes time (the register, a promise on the disk, probing the other node) runs beside and comes back as an
-event. So this shell decides nothing: an ``if`` about who may be primary belongs into the machine.
+Everything that happens becomes an event of :mod:`.role`, one after the other; what the machine answers is done at
+once, in order. What takes time (the register, a promise on the disk, probing the other node) runs beside and comes
+back as an event. So this shell decides nothing: an ``if`` about who may be primary belongs into the machine.
 """
 
 from __future__ import annotations
@@ -50,6 +50,11 @@ ALWAYS_US: Final = 1 << 62
 logger = logging.getLogger(__name__)
 
 
+def monotonic_us() -> int:
+    """Tell the time of a clock that never goes back, in microseconds."""
+    return time.monotonic_ns() // 1000
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What replication works with.
@@ -64,7 +69,10 @@ class Parts:
         history: this node's journal.
         people: this node's people's keys.
         host: the node.
-        snapshots: sends and takes whole copies.
+        send_snapshot: brings a standby up that the journal cannot.
+        take_snapshot: takes the messages of that.
+        on_digest: takes what the primary's tables amount to.
+        clock_us: a clock that never goes back, in microseconds.
     """
 
     bank: str
@@ -79,6 +87,7 @@ class Parts:
     send_snapshot: Callable[[Link, int], object]
     take_snapshot: Callable[[Message], Coroutine[Any, Any, None]]
     on_digest: Callable[[TableDigest], None]
+    clock_us: Callable[[], int] = monotonic_us
 
 
 class Replication:
@@ -95,7 +104,7 @@ class Replication:
         self._parts = parts
         self._settings = settings
         self._host = parts.host
-        self._lease_us = settings.lease_ms * 1000
+        self._clock_us = parts.clock_us
         self.member = Member(parts.name, parts.control.instance)
         self._cluster = bytes.fromhex(settings.cluster)
         self.state = role.initial(
@@ -123,6 +132,7 @@ class Replication:
         self.primary_committed = 0
         self.readable_until_us = 0
         self._is_following = False
+        self._may_leave = asyncio.Event()
         host, _, port = settings.peer.rpartition(":")
         self._peer_address = (host.strip("[]"), int(port))
         self._receiver = Receiver(
@@ -147,6 +157,7 @@ class Replication:
             check=self._check,
             on_event=self.feed,
             send_snapshot=parts.send_snapshot,
+            clock_us=parts.clock_us,
         )
         self._deeds: dict[type[Any], Callable[[Any], None]] = {
             e.ReadRegister: self._read_register,
@@ -161,6 +172,7 @@ class Replication:
             e.StepDown: self._step_down,
             e.ProbePeer: self._probe,
             e.Quarantine: self._quarantine,
+            e.MayLeave: lambda _: self._may_leave.set(),
             e.Tell: self._tell,
         }
 
@@ -200,7 +212,7 @@ class Replication:
             self._is_stepping = False
 
     def _step(self, event: e.Event) -> None:
-        now_us = time.monotonic_ns() // 1000
+        now_us = self._clock_us()
         if type(event) is e.PeerSaid:
             self._note_peer(event.message, now_us)
         elif type(event) is e.PeerLost and self._is_following:
@@ -236,11 +248,11 @@ class Replication:
         until_us = self.readable_until_us
         if state.phase is role.Phase.primary_solo:
             until_us = ALWAYS_US
-        elif type(event) is e.PeerSaid and type(event.message) is Ack and role.is_primary(state):
-            if event.message.epoch == state.promised:
-                until_us = event.message.sent_us + self._lease_us
-        elif until_us == ALWAYS_US:
-            until_us = 0  # alone no longer
+        else:
+            if until_us == ALWAYS_US:
+                until_us = 0  # alone no longer
+            if type(event) is e.PeerSaid and type(event.message) is Ack and role.is_primary(state):
+                until_us = max(until_us, state.lead.lease_us if state.lead is not None else 0)
         if until_us != self.readable_until_us:
             self.readable_until_us = until_us
             self._host.allow_reads(until_us)
@@ -298,6 +310,17 @@ class Replication:
                 self._host.serve(self.state.promised)
             raise Busy("the other node did not take over in time; this one goes on") from None
 
+    async def leave(self) -> None:
+        """Go down in order: hand over if this node is primary of two in step, and say goodbye; bounded in time."""
+        is_paired = self.state.phase is role.Phase.primary_paired
+        if is_paired:
+            self._host.hold()
+        with suppress(TimeoutError):
+            if is_paired:
+                await asyncio.wait_for(self._host.quiet(), SWITCH_S)
+            self.feed(e.Wished(e.Wish.leave))
+            await asyncio.wait_for(self._may_leave.wait(), SWITCH_S)
+
     async def take_over(self) -> None:
         """As standby in step: become primary now.
 
@@ -315,9 +338,9 @@ class Replication:
         self.feed(e.Wished(wish))
 
     async def _until(self, is_so: Callable[[], bool], seconds: float) -> None:
-        deadline = time.monotonic() + seconds
+        deadline_us = self._clock_us() + int(seconds * 1e6)
         while not is_so():
-            if time.monotonic() > deadline:
+            if self._clock_us() > deadline_us:
                 raise TimeoutError
             await asyncio.sleep(0.005)
 

@@ -1,9 +1,9 @@
 """The primary's side of the replication socket: find where the standby is, bring it up, and ship what is new.
 
-A connection goes through four steps: both say hello; the newest record that both have is found; people's keys that differ
-are sent; then records from the journal until none is missing. From there each new record is sent the moment it is made,
-beside its way to this node's own disk. The last records made are kept in memory, so that the step from the journal to
-the moment has no gap, whatever is being written meanwhile.
+A connection goes through four steps: both say hello; the newest record that both have is found; people's keys that
+differ are sent; then records from the journal until none is missing. From there each new record is sent the moment it
+is made, beside its way to this node's own disk. The last records made are kept in memory, so that the step from the
+journal to the moment has no gap, whatever is being written meanwhile.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -32,6 +31,8 @@ DIAL_S: Final = 2.0
 HELLO_S: Final = 5.0
 DIAL_WAIT_S_MIN: Final = 0.05
 DIAL_WAIT_S_MAX: Final = 2.0
+STEADY_US: Final = 5_000_000
+"""After a connection that held so long, the next try comes at once."""
 CHUNK_RECORDS: Final = 256
 CHUNK_BYTES: Final = 4 * 1024 * 1024
 UNACKED_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -41,10 +42,6 @@ BUCKETS: Final = 256
 BUCKET_DIGEST_BYTES: Final = 8
 
 logger = logging.getLogger(__name__)
-
-
-class SnapshotNeeded(Exception):
-    """The journal no longer reaches back to what the standby has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +72,7 @@ class Shipper:
         check: raises PeerRejected when a hello is not that of this pair's other node.
         on_event: told what the role machine must know.
         send_snapshot: brings a standby up that the journal cannot.
+        clock_us: what stands in each message, to be given back with its acknowledgement.
     """
 
     def __init__(
@@ -86,7 +84,8 @@ class Shipper:
         greet: Callable[[], Hello],
         check: Callable[[Hello], None],
         on_event: Callable[[Event], None],
-        send_snapshot: Callable[[Link, int], object],
+        send_snapshot: Callable[[Link, int], Awaitable[None]],
+        clock_us: Callable[[], int],
     ) -> None:
         self._dialing = dialing
         self._history = history
@@ -95,6 +94,7 @@ class Shipper:
         self._check = check
         self._on_event = on_event
         self._send_snapshot = send_snapshot
+        self._clock_us = clock_us
         self._task: asyncio.Task[None] | None = None
         self._link: Link | None = None
         self._is_live = False
@@ -168,14 +168,14 @@ class Shipper:
     async def _keep(self) -> None:
         wait_s = DIAL_WAIT_S_MIN
         while True:
-            started = time.monotonic()
+            started_us = self._clock_us()
             try:
                 await self._serve_one()
             except (OSError, TimeoutError, FortressError) as error:
                 is_refused = isinstance(error, ConnectionRefusedError)
                 logger.debug("replication ended", extra={"fields": {"reason": str(error) or type(error).__name__}})
                 self._on_event(PeerLost(is_refused))
-            if time.monotonic() - started > 5.0:
+            if self._clock_us() - started_us > STEADY_US:
                 wait_s = DIAL_WAIT_S_MIN
             await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))
             wait_s = min(2 * wait_s, DIAL_WAIT_S_MAX)
@@ -218,7 +218,9 @@ class Shipper:
         raise reasons[0] if reasons else ConnectionResetError("the connection ended")
 
     async def _bring_up(self, link: Link) -> None:
-        hello = await self._reply(Hello)
+        hello = await self._reply()
+        if not isinstance(hello, Hello):
+            raise PeerRejected(f"the other node says {type(hello).__name__} instead of hello")
         self._check(hello)
         self._on_event(PeerSaid(hello))
         self._unacked.clear()
@@ -237,16 +239,17 @@ class Shipper:
         if common is None:
             marks = await asyncio.to_thread(self._history.marks_back)
             link.send(Locate(self._epoch, marks))
-            common = (await self._reply(Located)).mark
+            located = await self._reply()
+            if not isinstance(located, Located):
+                raise PeerRejected(f"the other node says {type(located).__name__} where it was asked for a mark")
+            common = located.mark
         if common is None or common.lsn + 1 < self._history.first_lsn():
-            await self._snapshot(link)
-        assert common is not None
-        return common
+            await self._bring_whole(link)
+        return common or Mark()
 
-    async def _snapshot(self, link: Link) -> None:
-        sending = self._send_snapshot(link, self._epoch)
-        if asyncio.iscoroutine(sending):
-            await sending
+    async def _bring_whole(self, link: Link) -> None:
+        """Send a copy of everything, with which the standby starts anew."""
+        await self._send_snapshot(link, self._epoch)
         link.finish()  # it starts anew with what it was given
         await self._lost.wait()
         raise ConnectionResetError("the standby starts anew from a snapshot")
@@ -301,8 +304,7 @@ class Shipper:
         link = self._link
         if link is None:
             return
-        now_us = time.monotonic_ns() // 1000
-        link.send(Append(self._epoch, previous, records, committed, now_us))
+        link.send(Append(self._epoch, previous, records, committed, self._clock_us()))
         size = sum(len(shipped.data) for shipped in records)
         self._shipped = records[-1].mark.lsn
         self._unacked.append((self._shipped, size))
@@ -313,21 +315,18 @@ class Shipper:
             self._progress.clear()
             await self._progress.wait()
 
-    async def _reply(self, kind: type[Message]) -> Message:
-        """Wait for the next reply, which must be of this kind."""
+    async def _reply(self) -> Message:
+        """Wait for the next reply."""
         waiting = asyncio.ensure_future(self._replies.get())
         lost = asyncio.ensure_future(self._lost.wait())
         try:
             await asyncio.wait((waiting, lost), timeout=HELLO_S, return_when=asyncio.FIRST_COMPLETED)
             if not waiting.done():
                 raise PeerRejected("the other node does not answer on the replication socket")
-            reply = waiting.result()
+            return waiting.result()
         finally:
             waiting.cancel()
             lost.cancel()
-        if not isinstance(reply, kind):
-            raise PeerRejected(f"the other node says {type(reply).__name__} where {kind.__name__} must come")
-        return reply
 
     def _received(self, link: Link, message: Message) -> None:
         if isinstance(message, Hello | Located):

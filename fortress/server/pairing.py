@@ -16,14 +16,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from fortress.config import PairSettings
-from fortress.errors import FortressError, LedgerError, Quarantined
+from fortress.errors import FortressError, LedgerError, LocalProtocolError, Quarantined
 from fortress.ledger.engine import Engine
 from fortress.ledger.records import Record
 from fortress.pair import role
 from fortress.pair.chronicle import Chronicle
 from fortress.pair.control import Control
 from fortress.pair.events import Wish
-from fortress.pair.messages import Mark, TableDigest
+from fortress.pair.link import Link
+from fortress.pair.messages import Mark, Message, TableDigest
 from fortress.pair.replication import Replication
 from fortress.server.committer import Committer
 from fortress.server.handlers import Dispatcher
@@ -222,6 +223,14 @@ class Pairing:
     def _has_begun(self) -> bool:
         return hasattr(self, "replication")
 
+    async def send_snapshot(self, link: Link, epoch: int) -> None:
+        """Send a copy of everything to a standby that the journal cannot bring up."""
+        raise LocalProtocolError("no snapshot")
+
+    async def take_snapshot(self, message: Message) -> None:
+        """Take a part of a copy of everything; after the last one, start anew from it."""
+        raise LocalProtocolError("no snapshot")
+
     def compare_digest(self, message: TableDigest) -> None:
         """Take note of what the primary's tables amount to; compared when this node's are there."""
 
@@ -239,8 +248,30 @@ class Pairing:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    # --- For operators ----
+    def commands(self) -> dict[str, Callable[..., Awaitable[dict[str, Any]]]]:
+        """Give what an operator may ask of this node (`fortress.server.operations`)."""
+
+        async def switchover() -> dict[str, Any]:
+            await self.replication.switch_over()
+            return self.statistics()
+
+        async def failover() -> dict[str, Any]:
+            await self.replication.take_over()
+            return self.statistics()
+
+        async def pause() -> dict[str, Any]:
+            self.replication.wish(Wish.pause)
+            return self.statistics()
+
+        async def resume() -> dict[str, Any]:
+            self.replication.wish(Wish.resume)
+            return self.statistics()
+
+        return {"switchover": switchover, "failover": failover, "pause": pause, "resume": resume}
+
     # --- For the monitor ----
-    def statistics(self) -> dict[str, object]:
+    def statistics(self) -> dict[str, Any]:
         """Tell role, phase, the other node and the register."""
         found = self.replication
         state = found.state

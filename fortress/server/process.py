@@ -12,7 +12,7 @@ import json
 import logging
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +43,7 @@ from fortress.server.login import LoginDesk
 from fortress.server.logs import log_event
 from fortress.server.node import Node
 from fortress.server.notifications import Notifications
+from fortress.server.operations import Operations
 from fortress.server.replica import Replica
 from fortress.server.server import Server
 from fortress.server.statistics import Statistics
@@ -182,6 +183,9 @@ class Process:
             if process.pairing is not None:
                 opened.push_async_callback(process.pairing.stop)
                 await process.pairing.replication.start()
+            operations = Operations(data, process.commands())
+            await operations.start()
+            opened.push_async_callback(operations.stop)
             process._opened = opened.pop_all()
         # What stands now stays: the collector need not look at it again, nor at each 700 objects of a busy bank.
         gc.collect()
@@ -358,12 +362,22 @@ class Process:
             return
         self._is_stopping = True
         settings = self.folder.settings.server
+        if self.pairing is not None and self.failure is None and self.restart is None:
+            await self.pairing.replication.leave()
         for chore in self._chores:
             chore.cancel()
         await asyncio.gather(*self._chores, return_exceptions=True)
         await self.server.drain(settings.drain_s if deadline_s is None else deadline_s)
         self.dispatcher.cancel_all()
         await self._opened.aclose()
+
+    def commands(self) -> dict[str, Callable[..., Awaitable[dict[str, Any]]]]:
+        """Give what an operator may ask by the socket in the folder: a name, and a function of keyword arguments."""
+
+        async def status() -> dict[str, Any]:
+            return dict(self.statistics())
+
+        return {"status": status, **(self.pairing.commands() if self.pairing is not None else {})}
 
     # --- For the monitor ---------------------------------------------------------------------------------------------
     def statistics(self) -> dict[str, object]:
