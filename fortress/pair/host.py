@@ -21,6 +21,9 @@ class History(Protocol):
     def end(self) -> Mark:
         """Give the mark of the newest durable record; does not block."""
 
+    def tail(self) -> tuple[Mark, ...]:
+        """Give the newest marks in order, up to the end; does not block."""
+
     def marks_back(self) -> tuple[Mark, ...]:
         """Give the newest mark and ever older ones, at twice the distance each."""
 

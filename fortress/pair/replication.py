@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from ssl import SSLContext
@@ -40,12 +40,12 @@ from fortress.pair.messages import (
 )
 from fortress.pair.receiving import Receiver
 from fortress.pair.register import Conflict, Register
+from fortress.pair.role_state import Phase, times_of
 from fortress.pair.shipping import Dialing, Shipper
 
 PROBE_S: Final = 0.3
 RECORD_VERSION: Final = 1
 SWITCH_S: Final = 5.0
-ALWAYS_US: Final = 1 << 62
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class Parts:
     history: History
     people: People
     host: Host
-    send_snapshot: Callable[[Link, int], object]
+    send_snapshot: Callable[[Link, int], Awaitable[None]]
     take_snapshot: Callable[[Message], Coroutine[Any, Any, None]]
     on_digest: Callable[[TableDigest], None]
     clock_us: Callable[[], int] = monotonic_us
@@ -113,7 +113,8 @@ class Replication:
             promised=parts.control.promised,
             end=parts.history.end(),
             committed=committed,
-            times=role.times_of(settings),
+            times=times_of(settings),
+            marks=parts.history.tail(),
             is_founder=is_founder,
         )
         self._events: deque[e.Event] = deque()
@@ -122,7 +123,6 @@ class Replication:
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._decoded: dict[int, Record] = {}
-        self._is_register_busy = False
         self.is_register_reachable = True
         self.peer: Member | None = None
         self.peer_seen_us = 0
@@ -221,11 +221,10 @@ class Replication:
         self.state, actions = role.step(self.state, event, now_us)
         for action in actions:
             self._deeds[type(action)](action)
-        kind = type(event)
-        if kind is e.PeerSaid and type(event.message) is Append:
+        if type(event) is e.PeerSaid and type(event.message) is Append:
             self._host.heard(event.message.committed)
-        if kind is not e.RecordMade and kind is not e.RecordsDurable:
-            self._allow_reads(event)
+        if type(event) is not e.RecordMade and type(event) is not e.RecordsDurable:
+            self._allow_reads()
             self._set_timer(now_us)
 
     def _set_timer(self, now_us: int) -> None:
@@ -242,17 +241,9 @@ class Replication:
         self._timer = None
         self.feed(e.Tick())
 
-    def _allow_reads(self, event: e.Event) -> None:
-        """Tell the node until when it may answer reads by itself: PAIR's read lease."""
-        state = self.state
-        until_us = self.readable_until_us
-        if state.phase is role.Phase.primary_solo:
-            until_us = ALWAYS_US
-        else:
-            if until_us == ALWAYS_US:
-                until_us = 0  # alone no longer
-            if type(event) is e.PeerSaid and type(event.message) is Ack and role.is_primary(state):
-                until_us = max(until_us, state.lead.lease_us if state.lead is not None else 0)
+    def _allow_reads(self) -> None:
+        """Tell the node until when it may answer reads by itself."""
+        until_us = role.read_until(self.state)
         if until_us != self.readable_until_us:
             self.readable_until_us = until_us
             self._host.allow_reads(until_us)
@@ -298,7 +289,7 @@ class Replication:
             NoPrimary: this node is not primary of two.
             Busy: the other node did not take over in time; this one goes on.
         """
-        if self.state.phase is not role.Phase.primary_paired:
+        if self.state.phase is not Phase.primary_paired:
             raise NoPrimary("this node is not the primary of a pair in step; 'fortress status' shows what it is")
         self._host.hold()
         try:
@@ -312,7 +303,7 @@ class Replication:
 
     async def leave(self) -> None:
         """Go down in order: hand over if this node is primary of two in step, and say goodbye; bounded in time."""
-        is_paired = self.state.phase is role.Phase.primary_paired
+        is_paired = self.state.phase is Phase.primary_paired
         if is_paired:
             self._host.hold()
         with suppress(TimeoutError):
@@ -351,15 +342,9 @@ class Replication:
         task.add_done_callback(self._tasks.discard)
 
     def _read_register(self, _: e.ReadRegister) -> None:
-        if not self._is_register_busy:
-            self._is_register_busy = True
-            self._start(self._ask_register(None))
+        self._start(self._ask_register(None))
 
     def _swap_register(self, swap: e.SwapRegister) -> None:
-        if self._is_register_busy:
-            self.feed(e.RegisterSilent())  # a reading is under way; the machine asks again with what it says
-            return
-        self._is_register_busy = True
         self._start(self._ask_register(swap))
 
     async def _ask_register(self, swap: e.SwapRegister | None) -> None:
@@ -379,8 +364,6 @@ class Replication:
                 self._host.tell("register_unreachable", {"reason": error.message})
             self.is_register_reachable = False
             event = e.RegisterSilent()
-        finally:
-            self._is_register_busy = False
         self.feed(event)
 
     def _promise(self, action: e.PromiseEpoch) -> None:

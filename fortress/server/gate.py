@@ -12,7 +12,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from fortress.errors import Busy, FortressError
-from fortress.protocol.messages import OF_EVERY_NODE, Request, is_for_standby
+from fortress.protocol.fields import Request
+from fortress.protocol.messages import OF_EVERY_NODE, is_for_standby
 
 if TYPE_CHECKING:
     from fortress.server.handlers import Dispatcher

@@ -26,6 +26,7 @@ from fortress.pair.events import Wish
 from fortress.pair.link import Link
 from fortress.pair.messages import Mark, Message, TableDigest
 from fortress.pair.replication import Replication
+from fortress.pair.role_state import Phase
 from fortress.server.committer import Committer
 from fortress.server.handlers import Dispatcher
 from fortress.server.logs import log_event
@@ -288,7 +289,7 @@ class Pairing:
             "role": "primary" if is_primary else "standby",
             "state": state.phase.value,
             "term": state.promised,
-            "copies": 2 if state.phase is role.Phase.primary_paired else 1,
+            "copies": 2 if state.phase is Phase.primary_paired else 1,
             "behind": found.behind,
             "failovers": self.failovers,
             "unavailable_s": self.unavailable_s,

@@ -186,12 +186,16 @@ class JournalHistory:
 
     def mark_at(self, lsn: int) -> Mark | None:
         """Give the mark of a record, None when the journal does not know it."""
-        found = self._journal.hash_at(lsn)
-        return None if found is None else Mark(lsn, found)
+        found = self._journal.mark_at(lsn)
+        return None if found is None else Mark(*found)
 
     def end(self) -> Mark:
         """Give the mark of the newest durable record."""
         return Mark(*self._journal.end)
+
+    def tail(self) -> tuple[Mark, ...]:
+        """Give the newest marks in order."""
+        return tuple(Mark(lsn, hash) for lsn, hash in self._journal.tail_hashes.items())
 
     def marks_back(self) -> tuple[Mark, ...]:
         """Give the newest mark and ever older ones."""
