@@ -6,7 +6,8 @@ What is made of a place where no good record is:
 what follows it                                        verdict
 =====================================================  =========================================================
 nothing that opens, in the last segment                torn tail: the write under way at the crash; overwritten
-a record or footer that opens                          ``JournalCorrupt``: writes are in order, so this is damage
+records of the same write that open                    torn tail as well: the disk had some of that write
+a later record or footer that opens                    ``JournalCorrupt``: writes are in order, so this is damage
 another segment with records                           ``JournalCorrupt``: a segment before the last ends early
 a segment whose first number or hash does not fit      ``JournalCorrupt``: a hole
 a footer, and no next segment                          ``JournalCorrupt``: the newest segment is missing
@@ -18,32 +19,35 @@ one is empty and continues it exactly.
 
 A page whose write failed may be marked clean by the kernel, so it can be read though it is not on the disk, and a
 sync after the restart would report success. Recovery therefore writes the last record once more, the same bytes,
-before counting it durable; earlier ones were synced before the next was begun.
+and those of the same write, before counting them durable; earlier ones were synced before the next was begun.
+
+A journal that was to be cut off behind a record when the process died is cut off first (:mod:`.cut`).
 """
 
 from __future__ import annotations
 
-import os
-import re
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
 from fortress.errors import ChainBroken, JournalCorrupt
+from fortress.ledger.cut import finish_cut
 from fortress.ledger.records import FIRST_LSN, Record, check_follows, decode
 from fortress.ledger.segment import (
     BLOCK_SIZE_BYTES,
     NONCE_SIZE_BYTES,
     RECORD,
+    Block,
     Entropy,
     Footer,
     SegmentHeader,
     SegmentReader,
     SegmentWriter,
     Write,
+    segment_name,
+    segment_paths,
+    sync_folder,
 )
-
-_NAME = re.compile(r"[0-9]{10,19}\.seg")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +75,7 @@ class _Walk:
     offsets: list[int]
     end_offset: int
     last: Record | None
-
-
-def segment_name(first_lsn: int) -> str:
-    """Name a segment's file by its first record, so that names sort as records do."""
-    return f"{first_lsn:010d}.seg"
-
-
-def sync_folder(folder: Path) -> None:
-    """Make names made or removed in a folder durable."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    last_write_offset: int
 
 
 def read_record(reader: SegmentReader, offset: int, lsn: int, previous: Record | None) -> tuple[Record, int] | None:
@@ -99,6 +90,11 @@ def read_record(reader: SegmentReader, offset: int, lsn: int, previous: Record |
     Raises:
         JournalCorrupt: something opens that is not the record that must be there.
     """
+    found = _read_block(reader, offset, lsn, previous)
+    return None if found is None else (found[0], found[1].end_offset)
+
+
+def _read_block(reader: SegmentReader, offset: int, lsn: int, previous: Record | None) -> tuple[Record, Block] | None:
     block = reader.block(offset) if offset < reader.limit else None
     if block is None or block.kind != RECORD:
         return None
@@ -107,7 +103,7 @@ def read_record(reader: SegmentReader, offset: int, lsn: int, previous: Record |
         _check_continues(reader.header, previous, record, lsn)
     except (ChainBroken, JournalCorrupt) as exc:
         raise reader.damage(offset, lsn, exc.message) from exc
-    return record, block.end_offset
+    return record, block
 
 
 def recover(folder: Path, data_key: bytes, *, bank: str, entropy: Entropy, write: Write) -> Recovered | None:
@@ -118,6 +114,7 @@ def recover(folder: Path, data_key: bytes, *, bank: str, entropy: Entropy, write
         KeyUnusable: the journal was written with another data key.
         OSError: what has to be written cannot be.
     """
+    finish_cut(folder, data_key)
     parts = _read_parts(folder, data_key, bank)
     if not parts:
         return None
@@ -141,7 +138,7 @@ def recover(folder: Path, data_key: bytes, *, bank: str, entropy: Entropy, write
         if not is_clean:
             writer.clear_rest()
         if found.offsets:
-            start = found.offsets[-1]
+            start = found.last_write_offset
             writer.write_again(reader.read(start, found.end_offset - start), start)
     sync_folder(folder)
     return Recovered(parts, writer, last)
@@ -161,18 +158,14 @@ def _check_continues(header: SegmentHeader, previous: Record | None, record: Rec
 def _read_parts(folder: Path, data_key: bytes, bank: str) -> tuple[Part, ...]:
     """Read header and footer of every segment, in the order of their records."""
     parts = []
-    for path in sorted((path for path in folder.iterdir() if _NAME.fullmatch(path.name)), key=_number_of):
+    for path in segment_paths(folder):
         with SegmentReader(path, data_key) as reader:
-            if reader.header.first_lsn != _number_of(path):
+            if reader.header.first_lsn != int(path.stem):
                 raise reader.damage(0, reader.header.first_lsn, "the file has another segment's name")
             if reader.header.bank != bank:
                 raise reader.damage(0, reader.header.first_lsn, f"the journal is of bank {reader.header.bank!r}")
             parts.append(Part(path, reader.header, reader.footer()))
     return tuple(parts)
-
-
-def _number_of(path: Path) -> int:
-    return int(path.stem)
 
 
 def _check_joins(parts: tuple[Part, ...], *, is_last_empty: bool) -> None:
@@ -199,18 +192,20 @@ def _walk(reader: SegmentReader) -> _Walk:
     """Open and check record after record from the segment's start, as long as they open."""
     offsets: list[int] = []
     last: Record | None = None
-    end = BLOCK_SIZE_BYTES
-    while (found := read_record(reader, end, reader.header.first_lsn + len(offsets), last)) is not None:
+    end = write = BLOCK_SIZE_BYTES
+    while (found := _read_block(reader, end, reader.header.first_lsn + len(offsets), last)) is not None:
+        last, block = found
+        write = end if block.written_from == block.lsn else write
         offsets.append(end)
-        last, end = found
-    return _Walk(offsets, end, last)
+        end = block.end_offset
+    return _Walk(offsets, end, last, write)
 
 
 def _check_torn(reader: SegmentReader, found: _Walk) -> None:
     """Tell a torn tail from damage: after the write under way at a crash nothing was ever written."""
-    later = reader.find_block(found.end_offset)
+    lsn = reader.header.first_lsn + len(found.offsets)
+    later = reader.find_later(found.end_offset, lsn)
     if later is not None:
-        lsn = reader.header.first_lsn + len(found.offsets)
         place, block = later
         what = f"does not open, but what was written later does (record {block.lsn} at offset {place})"
         raise reader.damage(found.end_offset, lsn, f"{what}: this is damage, not a torn write")

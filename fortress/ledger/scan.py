@@ -1,7 +1,8 @@
 """Read a journal's folder without touching it: every record, or what is wrong.
 
 A start repairs what a crash left (:mod:`fortress.ledger.recovery`); an inspection must leave everything as it is. So
-this walks the segments by itself, opening each seal and checking each hash, and takes a torn tail as the end.
+this walks the segments by itself, opening each seal and checking each hash, and takes a torn tail as the end; so it
+does the place where the next start would cut the journal off.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fortress.errors import FolderMissing
+from fortress.ledger.cut import planned_cut
 from fortress.ledger.records import Record
 from fortress.ledger.recovery import read_record
-from fortress.ledger.segment import BLOCK_SIZE_BYTES, SegmentReader
+from fortress.ledger.segment import BLOCK_SIZE_BYTES, SegmentReader, segment_paths
+
+LSN_MAX = 2**63 - 1
 
 
 def scan(folder: Path, data_key: bytes, *, bank: str) -> Iterator[Record]:
@@ -23,18 +27,22 @@ def scan(folder: Path, data_key: bytes, *, bank: str) -> Iterator[Record]:
         JournalCorrupt: damage, told when it is reached; the message says file, offset and record.
         KeyUnusable: the journal was written with another data key.
     """
-    paths = sorted(folder.glob("[0-9]*.seg"), key=lambda path: int(path.stem))
+    paths = segment_paths(folder) if folder.is_dir() else []
     if not paths:
         raise FolderMissing(f"there is no journal in {folder}")
+    cut = planned_cut(folder, data_key)
+    end = cut.lsn if cut is not None else LSN_MAX
     previous: Record | None = None
     for path in paths:
         with SegmentReader(path, data_key) as reader:
             _check_header(reader, previous, bank)
             lsn, offset = reader.header.first_lsn, BLOCK_SIZE_BYTES
-            while (found := read_record(reader, offset, lsn, previous)) is not None:
+            while lsn <= end and (found := read_record(reader, offset, lsn, previous)) is not None:
                 previous, offset = found
                 yield previous
                 lsn += 1
+            if lsn > end:
+                return
             _check_end(reader, offset, lsn, path == paths[-1], previous)
 
 
@@ -50,7 +58,7 @@ def _check_end(reader: SegmentReader, offset: int, lsn: int, is_last: bool, prev
     """Tell the end of a segment from damage: nothing that opens may follow, but the footer of one that is closed."""
     footer = reader.footer()
     if footer is None:
-        later = reader.find_block(offset)
+        later = reader.find_later(offset, lsn)
         if later is not None:
             raise reader.damage(offset, lsn, f"does not open, but what was written later does (record {later[1].lsn})")
         return

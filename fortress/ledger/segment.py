@@ -10,8 +10,10 @@
 A sealed block starts with magic (4 bytes), content length (4), record number (8), nonce (12) and a CRC-32 of these,
 all big-endian; AES-256-GCM ciphertext and tag fill the rest up to a multiple of 4 KiB. The associated data is the
 segment's first record number and the 32 bytes before the ciphertext, so no block opens at another number or in
-another segment. The key is the segment's own (HKDF of the data key with the salt in its header); the nonce is random,
-because a torn record is written again under the same number and a nonce made from the number would repeat.
+another segment. The length takes 25 bits; the 7 above it count the records before this one in the same write, since a
+standby writes many at once: of one write the disk may have any part, so what follows a record that is torn is damage
+only if it was written later. The key is the segment's own (HKDF of the data key with the salt in its header); the
+nonce is random, because a torn record is written again under the same number and a nonce made from that would repeat.
 
 The footer is what tells a segment that was left (footer) from one that is still written to (zeros), and gives its end
 without reading it. Its fixed place makes checking a chain of a thousand segments two reads each.
@@ -29,9 +31,10 @@ import errno
 import hmac
 import mmap
 import os
+import re
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -53,8 +56,13 @@ NONCE_SIZE_BYTES = 12
 RECORD = b"FREC"
 FOOTER = b"FEND"
 
+_NAME = re.compile(r"[0-9]{10,19}\.seg")
 _HEADER_MAGIC = b"FORTSEG1"
 _KEY_PURPOSE = b"fortress journal segment v1"
+TOGETHER_MAX = 128
+"""Records in one write."""
+
+_LENGTH_BITS = 25
 _OUTER = struct.Struct(">4sIQ12s")
 _CRC = struct.Struct(">I")
 _OUTER_SIZE_BYTES = _OUTER.size + _CRC.size
@@ -110,12 +118,16 @@ class Footer:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A sealed block that opened: ``kind`` (RECORD or FOOTER), number, content, and where the next one starts."""
+    """A sealed block that opened: ``kind`` (RECORD or FOOTER), number, content, and where the next one starts.
+
+    ``written_from`` is the number of the first record of the same write.
+    """
 
     kind: bytes
     lsn: int
     content: bytes
     end_offset: int
+    written_from: int
 
 
 class Seal:
@@ -133,9 +145,11 @@ class Seal:
         """Authenticate the header's bytes."""
         return hmac.digest(self._header_key, body, "sha256")
 
-    def seal_into(self, buffer: memoryview, kind: bytes, lsn: int, content: bytes, nonce: bytes) -> None:
-        """Fill ``buffer`` (of :func:`size_on_disk` bytes) with the sealed block."""
-        head = _OUTER.pack(kind, len(content), lsn, nonce)
+    def seal_into(
+        self, buffer: memoryview, kind: bytes, lsn: int, content: bytes, nonce: bytes, *, behind: int = 0
+    ) -> None:
+        """Fill ``buffer`` (of :func:`size_on_disk` bytes) with the sealed block; ``behind`` so many in one write."""
+        head = _OUTER.pack(kind, behind << _LENGTH_BITS | len(content), lsn, nonce)
         head += _CRC.pack(zlib.crc32(head))
         buffer[:_OUTER_SIZE_BYTES] = head
         padded = content + bytes(len(buffer) - _OUTER_SIZE_BYTES - _TAG_SIZE_BYTES - len(content))
@@ -148,6 +162,25 @@ class Seal:
             return self._cipher.decrypt(head[16:28], data[_OUTER_SIZE_BYTES:], self._bound_to + head)
         except InvalidTag:
             return None
+
+
+def segment_name(first_lsn: int) -> str:
+    """Name a segment's file by its first record, so that names sort as records do."""
+    return f"{first_lsn:010d}.seg"
+
+
+def segment_paths(folder: Path) -> list[Path]:
+    """List the segments of a folder, in the order of their records; the stem of each is its first record's number."""
+    return sorted((path for path in folder.iterdir() if _NAME.fullmatch(path.name)), key=lambda path: int(path.stem))
+
+
+def sync_folder(folder: Path) -> None:
+    """Make names made or removed in a folder durable."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def pack_header(header: SegmentHeader, seal: Seal) -> bytes:
@@ -238,7 +271,8 @@ class SegmentReader:
         content = self.seal.open(data) if len(data) == size else None
         if content is None:
             return None
-        return Block(kind, lsn, content[: _OUTER.unpack_from(data)[1]], offset + size)
+        behind, length = _split_length(_OUTER.unpack_from(data)[1])
+        return Block(kind, lsn, content[:length], offset + size, lsn - behind)
 
     def footer(self) -> Footer | None:
         """Read the footer; None when the segment has none (zeros) or it does not open."""
@@ -257,6 +291,18 @@ class SegmentReader:
                 raise self.damage(offset, number, "is not where it was")
             offset += outer[2]
         return offset
+
+    def find_later(self, offset: int, lsn: int) -> tuple[int, Block] | None:
+        """Find from ``offset`` on, where record ``lsn`` does not open, what was written after that record's write.
+
+        Writes are in order, so what is found says that the record was whole once.
+        """
+        while (found := self.find_block(offset)) is not None:
+            block = found[1]
+            if block.kind == FOOTER or block.written_from > lsn:
+                return found
+            offset = block.end_offset
+        return None
 
     def find_block(self, offset: int) -> tuple[int, Block] | None:
         """Find the first place from ``offset`` on where something sealed opens; reads to the end of the file."""
@@ -281,12 +327,14 @@ class SegmentReader:
     def _plausible(self, data: bytes, offset: int) -> tuple[bytes, int, int] | None:
         if len(data) < _OUTER_SIZE_BYTES:
             return None
-        kind, length, lsn, _ = _OUTER.unpack_from(data)
+        kind, field, lsn, _ = _OUTER.unpack_from(data)
         if _CRC.unpack_from(data, _OUTER.size)[0] != zlib.crc32(data[: _OUTER.size]):
             return None
+        behind, length = _split_length(field)
         size = size_on_disk(length)
         end = self.header.size_bytes if kind == FOOTER else self.limit
-        if kind not in (RECORD, FOOTER) or length > RECORD_SIZE_BYTES_MAX or offset + size > end:
+        is_known = kind == RECORD or (kind == FOOTER and not behind)
+        if not is_known or length > RECORD_SIZE_BYTES_MAX or offset + size > end:
             return None
         return kind, lsn, size
 
@@ -311,6 +359,7 @@ class SegmentWriter:
         self._seal = seal
         self._limit = header.size_bytes - BLOCK_SIZE_BYTES
         self._write = write
+        self._prepared: list[int] = []
         self._fd = open_direct(path)
         # Anonymous memory starts at a page's start, as O_DIRECT demands.
         self._buffer = mmap.mmap(-1, 64 * BLOCK_SIZE_BYTES)
@@ -320,38 +369,51 @@ class SegmentWriter:
         """Whether it is time to prepare the next segment."""
         return self.offset * 2 >= self._limit
 
-    def has_room(self, content_size_bytes: int) -> bool:
-        """Tell whether a record of this size fits before the footer."""
-        return self.offset + size_on_disk(content_size_bytes) <= self._limit
+    def has_room(self, size_bytes: int) -> bool:
+        """Tell whether so much fits before the footer, in bytes on the disk."""
+        return self.offset + size_bytes <= self._limit
 
     def write_header(self) -> None:
         """Write block 0."""
         self.write_again(pack_header(self.header, self._seal), 0)
 
-    def write_record(self, lsn: int, content: bytes, nonce: bytes) -> None:
-        """Seal and write the next record."""
-        size = self._write_sealed(RECORD, lsn, content, nonce, self.offset)
-        self.offsets.append(self.offset)
-        self.offset += size
+    def write_records(self, first_lsn: int, contents: Sequence[bytes], entropy: Entropy) -> None:
+        """Seal and write the next records, at most ``TOGETHER_MAX``, in one durable step."""
+        _, buffer, offset = self.prepare_records(first_lsn, contents, entropy)
+        with buffer:
+            self._write_all(buffer, offset)
+        self.records_written()
 
-    def prepare_record(self, lsn: int, content: bytes, nonce: bytes) -> tuple[int, memoryview, int]:
-        """Seal the next record into the buffer and say where it goes: file descriptor, bytes, offset.
+    def prepare_records(
+        self, first_lsn: int, contents: Sequence[bytes], entropy: Entropy
+    ) -> tuple[int, memoryview, int]:
+        """Seal the next records into the buffer and say where they go: file descriptor, bytes, offset.
 
-        The caller writes them durably and then calls :meth:`record_written`; nothing else may happen here between.
+        The caller writes them durably and then calls :meth:`records_written`; nothing else may happen here between.
         """
-        buffer = self._room(size_on_disk(len(content)))
-        self._seal.seal_into(buffer, RECORD, lsn, content, nonce)
+        sizes = self._prepared = [size_on_disk(len(content)) for content in contents]
+        buffer = self._room(sum(sizes))
+        at = 0
+        for behind, (content, size) in enumerate(zip(contents, sizes, strict=True)):
+            with buffer[at : at + size] as place:
+                nonce = entropy(NONCE_SIZE_BYTES)
+                self._seal.seal_into(place, RECORD, first_lsn + behind, content, nonce, behind=behind)
+            at += size
         return self._fd, buffer, self.offset
 
-    def record_written(self, size: int) -> None:
-        """Note that the prepared record is durable."""
-        self.offsets.append(self.offset)
-        self.offset += size
+    def records_written(self) -> None:
+        """Note that the prepared records are durable."""
+        for size in self._prepared:
+            self.offsets.append(self.offset)
+            self.offset += size
+        self._prepared = []
 
     def write_footer(self, lsn: int, last_hash: bytes, nonce: bytes) -> None:
         """Close the segment for good, naming its last record."""
         content = _FOOTER_CONTENT.pack(self.offsets[-1], self.offset, last_hash)
-        self._write_sealed(FOOTER, lsn, content, nonce, self._limit)
+        with self._room(BLOCK_SIZE_BYTES) as buffer:
+            self._seal.seal_into(buffer, FOOTER, lsn, content, nonce)
+            self._write_all(buffer, self._limit)
 
     def write_again(self, data: bytes, offset: int) -> None:
         """Write whole blocks as they are."""
@@ -370,13 +432,6 @@ class SegmentWriter:
         os.close(self._fd)
         self._buffer.close()
 
-    def _write_sealed(self, kind: bytes, lsn: int, content: bytes, nonce: bytes, offset: int) -> int:
-        size = size_on_disk(len(content))
-        with self._room(size) as buffer:
-            self._seal.seal_into(buffer, kind, lsn, content, nonce)
-            self._write_all(buffer, offset)
-        return size
-
     def _room(self, size: int) -> memoryview:
         if size > len(self._buffer):
             self._buffer.close()
@@ -387,6 +442,11 @@ class SegmentWriter:
         written = self._write(self._fd, buffer, offset)
         if written != len(buffer):
             raise OSError(errno.EIO, f"{written} of {len(buffer)} bytes were written")
+
+
+def _split_length(field: int) -> tuple[int, int]:
+    """Split a length field into records before in the same write, and length."""
+    return field >> _LENGTH_BITS, field & (1 << _LENGTH_BITS) - 1
 
 
 def open_direct(path: Path) -> int:

@@ -32,6 +32,14 @@ def following(previous: Record | None, *, size: int = 100, bank: str = "alpha") 
     )
 
 
+def chain(last: Record | None, count: int, *, size: int = 100) -> list[Record]:
+    """The next so many records, not appended yet."""
+    made: list[Record] = []
+    for _ in range(count):
+        made.append(following(made[-1] if made else last, size=size))
+    return made
+
+
 def fill(journal: Journal, count: int, *, size: int = 100) -> list[Record]:
     """Append so many records, and give them."""
     made = []

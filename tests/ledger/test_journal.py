@@ -17,10 +17,11 @@ import msgspec
 import pytest
 
 from fortress.errors import ChainBroken, DiskFull, JournalCorrupt, JournalWriteFailed
-from fortress.ledger.records import FIRST_POSITION, hash_of
+from fortress.ledger import journal as journal_module
+from fortress.ledger.records import FIRST_POSITION, GENESIS_HASH, hash_of
 from fortress.ledger.segment import write_durably
 
-from .journal_fixture import SEGMENT, fill, following, names, opened, overwrite, written
+from .journal_fixture import SEGMENT, chain, fill, following, names, opened, overwrite, written
 
 BLOCK = 4096
 
@@ -373,6 +374,236 @@ def test_a_closed_journal_takes_nothing(folder: Path) -> None:
     with pytest.raises(JournalWriteFailed, match="closed"):
         journal.append(following(made[-1]))
     assert names(folder) == ["0000000001.seg"]
+
+
+# --- Several at once -------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("size", [100, 5000])
+@pytest.mark.parametrize("counts", [[1, 2, 3, 50, 200], [13, 1, 1], [14, 14, 15], [128, 129]], ids=str)
+def test_records_appended_together_are_as_those_appended_one_by_one(folder: Path, size: int, counts: list[int]) -> None:
+    """Over borders of segments, and more than go into one write."""
+    journal = opened(folder)
+    made = []
+    for count in counts:
+        group = chain(journal.last, count, size=size)
+        journal.append_many(group)
+        made += group
+        assert journal.last == made[-1]
+    journal.append_many([])
+    assert list(journal.records(1)) == made
+    journal.close()
+    again = opened(folder, applied_lsn=0)
+    assert list(again.records(1)) == made and again.last == made[-1]
+    again.close()
+
+
+def test_records_appended_together_are_one_write(folder: Path) -> None:
+    """As many as fit into the segment, and no more than the limit in bytes."""
+    writes: list[int] = []
+
+    def write(fd: int, data: memoryview, offset: int) -> int:
+        writes.append(len(data) // BLOCK)
+        return write_durably(fd, data, offset)
+
+    journal = opened(folder, segment_bytes=64 * 1024 * 1024, write=write)
+    journal.append_many(chain(None, 300))
+    journal.append_many(chain(journal.last, 3, size=2 * 1024 * 1024))
+    assert writes == [1, 128, 128, 44, 513, 513, 513]
+    journal.close()
+    writes.clear()
+    journal = opened(folder.parent / "small", write=write)
+    journal.append_many(chain(None, 20))
+    assert writes == [1, 14, 1, 1, 6]  # header, records, header, footer, records
+    journal.close()
+
+
+def test_one_that_does_not_follow_keeps_all_from_being_written(folder: Path) -> None:
+    """The group is refused whole, and the journal goes on."""
+    journal = opened(folder)
+    made = fill(journal, 2)
+    group = chain(made[-1], 3)
+    for bad in ([group[0], group[2]], [made[-1], *group], [*group, following(None)]):
+        with pytest.raises(ChainBroken):
+            journal.append_many(bad)
+    assert journal.last == made[-1]
+    journal.append_many(group)
+    journal.close()
+
+
+def test_a_full_disk_in_the_middle_leaves_the_first_ones(small_disk: Path) -> None:
+    """``last`` tells how many, and the others may be tried again."""
+    journal = opened(small_disk / "journal")
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(2 * SEGMENT))
+    group = chain(None, 20)
+    with pytest.raises(DiskFull):
+        journal.append_many(group)
+    assert journal.last == group[13]
+    ballast.unlink()
+    journal.append_many(group[14:])
+    assert list(journal.records(1)) == group
+    journal.close()
+
+
+def test_a_failed_write_of_several_kills_the_journal(folder: Path) -> None:
+    """A restart finds the first of them, however many reached the disk."""
+    sizes = iter([BLOCK, 2 * BLOCK, 3 * BLOCK])
+
+    def write(fd: int, data: memoryview, offset: int) -> int:
+        size = next(sizes)
+        written_bytes = write_durably(fd, data[:size], offset)
+        if size < len(data):
+            raise OSError(errno.EIO, "broken disk")
+        return written_bytes
+
+    journal = opened(folder, write=write)
+    made = chain(None, 2)
+    journal.append_many(made)
+    group = chain(made[-1], 5)
+    with pytest.raises(JournalWriteFailed, match="broken disk"):
+        journal.append_many(group)
+    with pytest.raises(JournalWriteFailed, match="restart"):
+        journal.append_many(group)
+    assert journal.last == made[-1]
+    journal.close()
+    again = opened(folder)
+    assert list(again.records(1)) == [*made, *group[:3]]
+    again.close()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_prepared_records_are_written_by_the_caller(folder: Path, count: int) -> None:
+    """One write for all; they count once it is told."""
+    journal = opened(folder)
+    fill(journal, 2)
+    group = chain(journal.last, count)
+    prepared = journal.prepare(*group)
+    assert prepared is not None
+    fd, buffer, offset = prepared
+    assert write_durably(fd, buffer, offset) == count * BLOCK
+    assert journal.last is not None and journal.last.lsn == 2
+    size = len(buffer)
+    buffer.release()
+    journal.written(group[-1], size)
+    assert journal.last == group[-1] and journal.mark_at(3) == (3, group[0].hash)
+    fill(journal, 1)
+    journal.close()
+    again = opened(folder)
+    assert [record.lsn for record in again.records(1)] == list(range(1, count + 4))
+    again.close()
+
+
+def test_what_is_not_one_write_is_not_prepared(folder: Path) -> None:
+    """Large ones, more than one segment takes, and more than a group."""
+    journal = opened(folder, segment_bytes=1024 * 1024)
+    assert journal.prepare(*chain(None, 200)) is None
+    assert journal.prepare(*chain(None, 3, size=100_000)) is None
+    fill(journal, 250)
+    assert journal.prepare(*chain(journal.last, 10)) is None
+    with pytest.raises(ChainBroken):
+        journal.prepare(following(None))
+    journal.close()
+    with pytest.raises(JournalWriteFailed):
+        journal.prepare(following(None))
+
+
+# --- Marks -----------------------------------------------------------------------------------------------------------
+def test_every_kept_record_has_its_mark(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before and after a restart, at borders of segments, and for the record before the first kept one."""
+    monkeypatch.setattr(journal_module, "TAIL_HASHES_MAX", 10)
+    journal = opened(folder)
+    assert (journal.mark_at(0), journal.mark_at(1), journal.end) == ((0, GENESIS_HASH), None, (0, GENESIS_HASH))
+    made = fill(journal, 50)
+    marks = [(0, GENESIS_HASH), *((record.lsn, record.hash) for record in made)]
+    for _ in range(2):
+        assert [journal.mark_at(lsn) for lsn in range(51)] == marks
+        assert (journal.end, journal.mark_at(51), journal.mark_at(-1)) == (marks[50], None, None)
+        assert len(journal.tail_hashes) <= 10
+        journal.close()
+        journal = opened(folder)
+    journal.drop_before(30)
+    assert journal.first_lsn == 29
+    assert [journal.mark_at(lsn) for lsn in range(51)] == [None] * 28 + marks[28:]
+    journal.close()
+
+
+def test_marks_go_back_in_doubling_steps_to_the_oldest(folder: Path) -> None:
+    """The newest first; the last is the one before the first record kept."""
+    journal = opened(folder)
+    assert journal.marks_back() == ((0, GENESIS_HASH),)
+    fill(journal, 1)
+    assert [lsn for lsn, _ in journal.marks_back()] == [1, 0]
+    fill(journal, 49)
+    assert [lsn for lsn, _ in journal.marks_back()] == [50, 49, 48, 46, 42, 34, 18, 0]
+    assert all(journal.mark_at(lsn) == (lsn, hash) for lsn, hash in journal.marks_back())
+    assert [lsn for lsn, _ in journal.marks_back(3)] == [50, 49, 48]
+    journal.drop_before(30)
+    assert [lsn for lsn, _ in journal.marks_back()] == [50, 49, 48, 46, 42, 34, 28]
+    journal.close()
+
+
+def test_a_damaged_record_has_no_mark(folder: Path) -> None:
+    """It is told, not passed over."""
+    written(folder, 20)
+    overwrite(folder / "0000000001.seg", 7 * BLOCK + 50, b"\xff\xff")
+    journal = opened(folder)
+    with pytest.raises(JournalCorrupt, match="record 7"):
+        journal.mark_at(7)
+    assert journal.mark_at(6) is not None
+    journal.close()
+
+
+def test_a_record_dropped_meanwhile_has_no_mark(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading marks goes on beside dropping."""
+    written(folder, 40)
+    journal = opened(folder)
+    records = journal.records
+
+    def drop_first(lsn: int) -> Any:
+        journal.drop_before(30)
+        return records(lsn)
+
+    monkeypatch.setattr(journal, "records", drop_first)
+    assert journal.mark_at(7) is None
+    journal.close()
+
+
+# --- Beginning later, and dropping -----------------------------------------------------------------------------------
+@pytest.mark.parametrize("size", [104, 3 * SEGMENT])
+def test_a_journal_may_begin_with_a_later_record(folder: Path, size: int) -> None:
+    """When others have what lies before, as after a snapshot; a large first record gets a segment of its size."""
+    before = chain(None, 30)
+    (first,) = chain(before[-1], 1, size=size)
+    journal = opened(folder, first=first)
+    assert (journal.first_lsn, journal.last, journal.end) == (31, first, (31, first.hash))
+    assert (journal.mark_at(30), journal.mark_at(29)) == ((30, before[-1].hash), None)
+    later = fill(journal, 30)
+    journal.close()
+    again = opened(folder, applied_lsn=31)
+    assert list(again.records(31)) == [first, *later]
+    again.close()
+    with pytest.raises(JournalCorrupt, match="starts at record 31"):
+        opened(folder, applied_lsn=29)
+
+
+def test_a_journal_that_exists_does_not_begin_anew(folder: Path) -> None:
+    """The record to begin with is for an empty folder only."""
+    made = written(folder, 3)
+    journal = opened(folder, first=chain(made[-1], 5)[-1])
+    assert journal.last == made[-1] and journal.first_lsn == 1
+    journal.close()
+
+
+def test_what_somebody_still_needs_is_not_dropped(folder: Path) -> None:
+    """Neither what the tables lack nor what the other node has not passed; the tables' own record stays."""
+    journal = opened(folder)
+    fill(journal, 50)
+    journal.drop_applied(50, [20, 40])
+    assert journal.first_lsn == 15
+    journal.drop_applied(15, [40])
+    assert journal.first_lsn == 15
+    journal.drop_applied(43)
+    assert journal.first_lsn == 43
+    journal.close()
 
 
 APPEND_FOR_EVER = """

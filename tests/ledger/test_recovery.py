@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from fortress.errors import JournalCorrupt, JournalWriteFailed, KeyUnusable
-from fortress.ledger.records import encode
+from fortress.ledger.records import Record, encode
+from fortress.ledger.scan import scan
 from fortress.ledger.segment import Seal, SegmentHeader, SegmentWriter, pack_header, unpack_header, write_durably
 
-from .journal_fixture import KEY, SEGMENT, fill, following, names, opened, overwrite, written
+from .journal_fixture import KEY, SEGMENT, chain, fill, following, names, opened, overwrite, written
 
 FIRST = "0000000001.seg"
 BLOCK = 4096
@@ -49,6 +50,76 @@ def test_a_torn_last_record_is_forgotten_wherever_it_tore(folder: Path, damage: 
         again = opened(torn)
         assert again.last is not None and again.last.lsn == 4
         again.close()
+
+
+def together(folder: Path, *counts: int) -> list[Record]:
+    """A closed journal written by so many writes, of so many records each."""
+    journal = opened(folder)
+    made: list[Record] = []
+    for count in counts:
+        group = chain(journal.last, count)
+        journal.append_many(group)
+        made += group
+    journal.close()
+    return made
+
+
+@pytest.mark.parametrize("lost", [{4}, {3}, {5}, {3, 4}, {3, 5}, {4, 5}, {3, 4, 5}], ids=str)
+def test_of_one_write_any_part_may_be_missing_after_a_crash(folder: Path, lost: set[int]) -> None:
+    """The disk writes sectors as it likes, so records behind a torn one may be whole: the first whole ones count."""
+    made = together(folder, 2, 3)
+    for lsn in lost:
+        overwrite(folder / FIRST, lsn * BLOCK, bytes(BLOCK) if lsn % 2 else os.urandom(BLOCK))
+    assert list(scan(folder, KEY, bank="alpha")) == made[: min(lost) - 1]
+    journal = opened(folder)
+    assert journal.last == made[min(lost) - 2]
+    again = chain(journal.last, 4, size=200)
+    journal.append_many(again)
+    journal.close()
+    whole = opened(folder, applied_lsn=0)
+    assert list(whole.records(1)) == [*made[: min(lost) - 1], *again]
+    whole.close()
+
+
+@pytest.mark.parametrize("later", [1, 3])
+def test_a_bad_record_before_a_later_write_is_damage(folder: Path, later: int) -> None:
+    """In the middle of a write of several, too: what was written afterwards says that it was whole once."""
+    together(folder, 2, 3, later)
+    for lsn in (1, 2, 3, 4, 5):
+        whole = (folder / FIRST).read_bytes()
+        overwrite(folder / FIRST, lsn * BLOCK + 40, b"\xff\xff")
+        with pytest.raises(JournalCorrupt, match="damage, not a torn write") as caught:
+            opened(folder)
+        assert caught.value.facts["lsn"] == lsn
+        with pytest.raises(JournalCorrupt):
+            list(scan(folder, KEY, bank="alpha"))
+        (folder / FIRST).write_bytes(whole)
+
+
+def test_a_bad_record_before_a_footer_is_damage(folder: Path) -> None:
+    """A segment that was closed ended whole."""
+    together(folder, 2, 14)
+    (folder / names(folder)[-1]).unlink()
+    overwrite(folder / FIRST, 10 * BLOCK + 40, b"\xff\xff")
+    with pytest.raises(JournalCorrupt):
+        list(scan(folder, KEY, bank="alpha"))
+
+
+def test_recovery_writes_all_of_the_last_write_again(folder: Path) -> None:
+    """None of what was written together with the last record was counted durable before."""
+    together(folder, 2, 3)
+    again: list[tuple[int, int]] = []
+
+    def watch(fd: int, data: memoryview, offset: int) -> int:
+        again.append((offset // BLOCK, len(data) // BLOCK))
+        return write_durably(fd, data, offset)
+
+    opened(folder, write=watch).close()
+    overwrite(folder / FIRST, 5 * BLOCK, bytes(BLOCK))
+    opened(folder, write=watch).close()
+    overwrite(folder / FIRST, 3 * BLOCK, bytes(2 * BLOCK))
+    opened(folder, write=watch).close()
+    assert again == [(3, 3), (3, 2), (1, 2)]
 
 
 def test_single_sectors_missing_from_the_last_record_are_a_torn_write(folder: Path) -> None:
@@ -258,7 +329,7 @@ def test_a_record_of_another_bank_in_a_segment_is_told(folder: Path) -> None:
     path = folder / FIRST
     header, seal = unpack_header(path.read_bytes()[:BLOCK], KEY)
     writer = SegmentWriter(path, header, seal, offset=BLOCK, offsets=[], write=write_durably)
-    writer.write_record(1, encode(following(None, bank="beta")), bytes(12))
+    writer.write_records(1, [encode(following(None, bank="beta"))], os.urandom)
     writer.close()
     with pytest.raises(JournalCorrupt, match="of bank 'beta', the segment of 'alpha'"):
         opened(folder)

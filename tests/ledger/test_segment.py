@@ -25,6 +25,8 @@ from fortress.ledger.segment import (
     fill_with_zeros,
     open_direct,
     pack_header,
+    segment_name,
+    segment_paths,
     segment_size_for,
     size_on_disk,
     unpack_header,
@@ -98,8 +100,8 @@ def test_records_are_written_and_read_back(tmp_path: Path) -> None:
     writer.write_header()
     contents = [b"one", b"x" * 9000, b""]
     for number, content in enumerate(contents):
-        assert writer.has_room(len(content))
-        writer.write_record(7 + number, content, os.urandom(12))
+        assert writer.has_room(size_on_disk(len(content)))
+        writer.write_records(7 + number, [content], os.urandom)
     assert writer.offsets == [4096, 8192, 20480]
     writer.close()
     with SegmentReader(tmp_path / "0000000007.seg", KEY) as reader:
@@ -115,13 +117,58 @@ def test_records_are_written_and_read_back(tmp_path: Path) -> None:
             reader.offset_of(11)
 
 
+def test_records_of_one_write_say_where_it_began(tmp_path: Path) -> None:
+    """They stand as single ones do; each knows the first that was written with it."""
+    sizes: list[int] = []
+
+    def write(fd: int, data: memoryview, offset: int) -> int:
+        sizes.append(len(data))
+        return write_durably(fd, data, offset)
+
+    writer = new_writer(tmp_path, write)
+    writer.write_header()
+    writer.write_records(7, [b"one"], os.urandom)
+    writer.write_records(8, [b"two", b"x" * 5000, b"three"], os.urandom)
+    writer.close()
+    assert sizes == [4096, 4096, 16384] and writer.offsets == [4096, 8192, 12288, 20480]
+    with SegmentReader(tmp_path / "0000000007.seg", KEY) as reader:
+        blocks = [reader.block(offset) for offset in writer.offsets]
+        assert [(block.lsn, block.written_from) for block in blocks if block] == [(7, 7), (8, 8), (9, 8), (10, 8)]
+        assert [len(block.content) for block in blocks if block] == [3, 3, 5000, 5]
+        assert reader.find_later(8192, 8) is None
+        later = reader.find_later(4096, 7)
+        assert later is not None and later[0] == 8192
+
+
+def test_prepared_records_count_once_they_are_written(tmp_path: Path) -> None:
+    """Until then the next ones would go to the same place."""
+    writer = new_writer(tmp_path)
+    writer.write_header()
+    fd, buffer, offset = writer.prepare_records(7, [b"one", b"two"], os.urandom)
+    assert (len(buffer), offset, writer.offset) == (8192, 4096, 4096)
+    assert write_durably(fd, buffer, offset) == 8192
+    buffer.release()
+    writer.records_written()
+    assert (writer.offset, writer.offsets) == (12288, [4096, 8192])
+    writer.close()
+
+
+def test_segments_are_listed_as_records_are(tmp_path: Path) -> None:
+    """By number, also beyond ten digits; other files are none."""
+    names = ["0000000009.seg", "0000000010.seg", "10000000000.seg"]
+    for name in [*reversed(names), "spare.tmp", "cut", "1.seg", "0000000011.seg.tmp"]:
+        (tmp_path / name).touch()
+    assert [path.name for path in segment_paths(tmp_path)] == names
+    assert [segment_name(number) for number in (9, 10, 10**10)] == names
+
+
 def test_a_footer_names_the_last_record(tmp_path: Path) -> None:
     """The last block says number, place, end and hash; there is no room for records in it."""
     writer = new_writer(tmp_path)
     writer.write_header()
-    writer.write_record(7, b"one", NONCE)
+    writer.write_records(7, [b"one"], os.urandom)
     assert not writer.is_half_full
-    assert not writer.has_room(13 * BLOCK_SIZE_BYTES)
+    assert writer.has_room(13 * BLOCK_SIZE_BYTES) and not writer.has_room(14 * BLOCK_SIZE_BYTES)
     writer.write_footer(7, b"h" * 32, os.urandom(12))
     writer.close()
     with SegmentReader(tmp_path / "0000000007.seg", KEY) as reader:
@@ -135,7 +182,7 @@ def test_any_flipped_byte_of_a_sealed_block_keeps_it_shut(tmp_path: Path) -> Non
     """Outer header, ciphertext, tag and what fills the page are all under the seal."""
     writer = new_writer(tmp_path)
     writer.write_header()
-    writer.write_record(7, b"content", NONCE)
+    writer.write_records(7, [b"content"], os.urandom)
     writer.close()
     path = tmp_path / "0000000007.seg"
     whole = path.read_bytes()
@@ -147,7 +194,9 @@ def test_any_flipped_byte_of_a_sealed_block_keeps_it_shut(tmp_path: Path) -> Non
         assert reader.block(4096) is not None
 
 
-@pytest.mark.parametrize(("kind", "length"), [(RECORD, SIZE), (b"FXXX", 7), (RECORD, 2**32 - 1), (FOOTER, 2**30)])
+@pytest.mark.parametrize(
+    ("kind", "length"), [(RECORD, SIZE), (b"FXXX", 7), (RECORD, 2**25 - 1), (FOOTER, 2**24 + 9), (FOOTER, 2**30)]
+)
 def test_a_block_that_cannot_be_is_not_even_opened(tmp_path: Path, kind: bytes, length: int) -> None:
     """Lengths past the end and unknown kinds are refused with a right checksum too."""
     writer = new_writer(tmp_path)
@@ -174,7 +223,7 @@ def test_a_short_write_is_an_error(tmp_path: Path) -> None:
     """Half a record is never taken for a whole one."""
     writer = new_writer(tmp_path, lambda fd, data, offset: len(data) - 512)
     with pytest.raises(OSError, match="of 4096 bytes"):
-        writer.write_record(7, b"one", NONCE)
+        writer.write_records(7, [b"one"], os.urandom)
     assert writer.offsets == []
     writer.close()
 
@@ -195,7 +244,7 @@ def test_a_file_system_without_direct_writing_is_used_through_the_cache(
     monkeypatch.setattr(os, "open", refuse)
     writer = new_writer(tmp_path)
     writer.write_header()
-    writer.write_record(7, b"one", NONCE)
+    writer.write_records(7, [b"one"], os.urandom)
     writer.close()
     with SegmentReader(tmp_path / "0000000007.seg", KEY) as reader:
         assert reader.block(4096) is not None
