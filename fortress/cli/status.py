@@ -1,54 +1,63 @@
 """``status``: how a bank is, in a sentence, a table and an exit code that a script can act on.
 
-The operator's view is the document of the node's monitoring site; who has only a client context asks the bank itself.
+The operator's view is what the nodes say at their monitoring sites, or at the sockets in their folders; of a node that
+is elsewhere, what it tells anybody at its address for clients, and what the node here has heard of it. Who has only a
+client context asks the bank itself.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import http.client
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import click
 
 from fortress.cli.command import Call, command, current_call
 from fortress.cli.failures import Exit
+from fortress.cli.health import Document, NodeView, rows_of, table_of, verdict, with_peer
 from fortress.cli.misuse import Misuse
-from fortress.cli.output import Table, View, show
-from fortress.errors import Unreachable
+from fortress.cli.output import View, show
+from fortress.errors import FortressError, Unreachable
 
 if TYPE_CHECKING:
     from fortress.client.client import Client
+    from fortress.config import Settings
 
-COLUMNS: Final = ("Node", "Address", "Role", "State", ">Term", ">Seq", ">Behind", ">Connections", ">Tasks", "Up for")
 ANSWER_BYTES_MAX: Final = 4 * 1024 * 1024
+PEER_S_MAX: Final = 2.0
 CLEAR: Final = "\x1b[H\x1b[J"
 
-Document = Mapping[str, Any]
 
-
-@command("status", "fortress status", "fortress status --config ./bank-a --watch", "fortress status --json")
-@click.argument("folder", type=click.Path(path_type=Path), required=False)
-@click.option("--url", help="Monitoring site of the node, like http://127.0.0.1:7612.")
+@command(
+    "status",
+    "fortress status",
+    "fortress status ./bank-a ./bank-a-2",
+    "fortress status --config ./bank-a --watch",
+    "fortress status --json",
+)
+@click.argument("folders", type=click.Path(path_type=Path), nargs=-1, metavar="DIR")
+@click.option("--url", "urls", multiple=True, help="Monitoring site of a node, like http://127.0.0.1:7612.")
 @click.option("--watch", is_flag=True, help="Again every second until Ctrl-C.")
-def status_command(folder: Path | None, url: str | None, watch: bool) -> int:
-    """Show how the bank is; exit 0 if all is well, 4 if it is not reachable, 6 if something needs care.
+def status_command(folders: tuple[Path, ...], urls: tuple[str, ...], watch: bool) -> int:
+    """Show how the bank is; exit 0 if all is well, 4 if no primary is reachable, 6 if something needs care.
 
-    Asks the node's monitoring site: of --url, of the folder, or of the present folder if it is a bank's; elsewhere the
-    bank of the client context.
+    Asks the nodes of the folders named, or of --url, or of the present folder if it is a bank's, and through them of
+    each other; elsewhere the bank of the client context.
     """
     call = current_call()
-    ending = _show_once(call, folder, url)
+    ending = _show_once(call, folders, urls)
     while watch:
         time.sleep(1)
         if sys.stdout.isatty():
             print(CLEAR, end="")
-        ending = _show_once(call, folder, url, patient=True)
+        ending = _show_once(call, folders, urls, patient=True)
     return ending
 
 
@@ -76,88 +85,137 @@ def read_site(url: str, timeout_s: float) -> Document:
     return document
 
 
-def headline(document: Document) -> tuple[str, str, Exit]:
-    """Say how the bank is, what to do next, and with which exit code."""
-    bank, node, role = (document.get(key, "?") for key in ("bank", "node", "role"))
-    failed = failed_checks(document)
-    if failed:
-        return f"Bank {bank} needs care: {'; '.join(failed)}.", "fortress config check", Exit.degraded
-    if role != "primary":
-        return f"Bank {bank}: {node} is {role} and takes no payments.", "fortress status --watch", Exit.degraded
-    copies = int(document.get("copies", 1))
-    machines = "one machine" if copies < 2 else f"{copies} machines"
-    return f"Bank {bank} is up: {node} is primary; entries are on {machines}.", "", Exit.ok
+def read_node(settings: Settings, timeout_s: float) -> Document:
+    """Ask the node of a folder: at its site, or if that is off at the socket in its data folder.
+
+    Raises:
+        Unreachable: no node serves the folder.
+    """
+    from fortress.server.folder import data_folder
+    from fortress.server.operations import ask
+
+    monitor = settings.monitor
+    if monitor.port:
+        try:
+            return read_site(f"http://{_asked_at(monitor.host)}:{monitor.port}", timeout_s)
+        except Unreachable:
+            pass  # it may have been started without its site
+    document = ask(data_folder(settings), "status", timeout_s=timeout_s)
+    checks = {name: {"ok": ok, "reason": reason} for name, (ok, reason) in document.get("checks", {}).items()}
+    return {**document, "checks": checks}
 
 
-def failed_checks(document: Document) -> list[str]:
-    """List what must hold for a node to be ready and does not."""
-    checks: Mapping[str, Mapping[str, Any]] = document.get("checks", {})
-    return [f"{name}: {check.get('reason', '')}" for name, check in checks.items() if not check.get("ok")]
+def read_peer(call: Call, settings: Settings) -> Document:
+    """Ask the other node of a pair, at its address for clients, for what it tells anybody.
+
+    Raises:
+        FortressError: it does not answer.
+    """
+    from fortress.cli.desk import reach
+
+    url = f"fortress://{settings.pair.peer_clients}/{settings.node.bank}"
+    brief = dataclasses.replace(call, timeout_s=min(call.timeout_s, PEER_S_MAX))
+    return reach(brief, url, settings.path(settings.tls.ca), _status_of)
 
 
-def _show_once(call: Call, folder: Path | None, url: str | None, *, patient: bool = False) -> int:
+def look(call: Call, folders: Sequence[Path], urls: Sequence[str] = ()) -> list[NodeView]:
+    """Find out what there is to know of a bank's nodes.
+
+    Args:
+        call: how this call behaves.
+        folders: of nodes that are here.
+        urls: of monitoring sites.
+
+    Raises:
+        FolderMissing, SettingInvalid: a folder is none.
+        Unreachable: no node answered.
+    """
+    from fortress.config import FILE_NAME
+
+    if not folders and not urls:
+        if not (call.config / FILE_NAME).exists():
+            return [_ask_bank(call)]
+        folders = [call.config]
+    views: list[NodeView] = []
+    for url in urls:
+        document = read_site(url, call.timeout_s)
+        views += with_peer(NodeView(name=str(document.get("node")), address=urlsplit(url).netloc, document=document))
+    for folder in folders:
+        views += _look_at(call, folder)
+    if not any(view.document for view in views):
+        names = ", ".join(repr(str(folder)) for folder in folders)
+        raise Unreachable(f"no node of {names} answers", {"folder": names})
+    return _merged(views)
+
+
+def _look_at(call: Call, folder: Path) -> list[NodeView]:
+    from fortress.cli.configuration import load_settings
+    from fortress.cli.joining import endpoint
+
+    settings = load_settings(call, folder)
+    own: Document = {}
     try:
-        document, address = _document(call, folder, url)
+        own = read_node(settings, call.timeout_s)
+    except Unreachable:
+        if not settings.pair.peer_clients:
+            raise
+    address = endpoint(settings.server.host, settings.server.port)
+    views = with_peer(NodeView(name=settings.node.name, address=address, document=own))
+    if not settings.pair.peer_clients:
+        return views
+    try:
+        told = read_peer(call, settings)
+    except FortressError:
+        return views
+    other = views[1] if len(views) > 1 else None
+    seen_s, behind = (other.seen_s, other.behind) if other else (None, None)
+    name = str(told.get("node", "?"))
+    peer = NodeView(name=name, address=settings.pair.peer_clients, document=told, seen_s=seen_s, behind=behind)
+    return [views[0], peer]
+
+
+def _merged(views: Sequence[NodeView]) -> list[NodeView]:
+    """Keep one view of each node: the one that says most; what was only heard of gives way to what answered."""
+    found: dict[str, NodeView] = {}
+    for view in sorted(views, key=lambda view: len(view.document), reverse=True):
+        known = next((name for name, other in found.items() if name == view.name or other.address == view.address), "")
+        if not known:
+            found[view.name or view.address] = view
+    return sorted(found.values(), key=lambda view: view.name)
+
+
+def _show_once(call: Call, folders: Sequence[Path], urls: Sequence[str], *, patient: bool = False) -> int:
+    try:
+        views = look(call, folders, urls)
     except Unreachable as exc:
         if not patient:
             raise
         show(call, {"error": exc.message}, f"Not reachable: {exc.message}.")
         return Exit.unreachable
-    sentence, next_step, ending = headline(document)
-    views: list[View] = [sentence, Table(columns=COLUMNS, rows=[_row(document, address)])]
-    if next_step:
-        views.append(f"Next: {next_step}")
-    show(call, dict(document), *views)
-    return ending
+    found = verdict(views)
+    said: list[View] = [found.sentence, table_of(views)]
+    if found.next:
+        said.append(f"Next: {found.next}")
+    # the fullest document, that of a node asked at its site, goes first
+    document = dict(max(views, key=lambda view: (view.role == "primary", len(view.document))).document)
+    show(call, {**document, "headline": found.sentence, "next": found.next, "nodes": rows_of(views)}, *said)
+    return found.exit
 
 
-def _row(document: Document, address: str) -> tuple[str, ...]:
-    return (
-        str(document.get("node", "?")),
-        address,
-        str(document.get("role", "?")),
-        "needs care" if failed_checks(document) else "ready",
-        str(document.get("term", "")),
-        str(document.get("position", "")),
-        str(document.get("behind", 0)),
-        str(document.get("connections", "")),
-        str(document.get("tasks_processed", "")),
-        span_text(float(document.get("uptime_s", 0))),
-    )
+def _asked_at(host: str) -> str:
+    """Where a listener on every address is asked."""
+    own = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"[{own}]" if ":" in own else own
 
 
-def span_text(seconds: float) -> str:
-    """Write a span of time in its two largest units."""
-    left = int(seconds)
-    parts: list[str] = []
-    for name, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
-        count, left = divmod(left, size)
-        if count or (name == "s" and not parts):
-            parts.append(f"{count} {name}")
-    return " ".join(parts[:2])
+async def _status_of(bank: Client) -> Document:
+    answer = await bank.status()
+    return {name: getattr(answer, name) for name in answer.__struct_fields__}
 
 
-def _document(call: Call, folder: Path | None, url: str | None) -> tuple[Document, str]:
-    from fortress.config import FILE_NAME
-
-    if url is None and (folder is not None or (call.config / FILE_NAME).exists()):
-        from fortress.cli.configuration import load_settings
-
-        monitor = load_settings(call, folder).monitor
-        if not monitor.port:
-            raise Misuse("the node's monitoring site is off (monitor.port = 0)", "ask through a context instead")
-        url = f"http://{monitor.host}:{monitor.port}"
-    if url is not None:
-        return read_site(url, call.timeout_s), urlsplit(url).netloc
-    return _ask_bank(call)
-
-
-def _ask_bank(call: Call) -> tuple[Document, str]:
+def _ask_bank(call: Call) -> NodeView:
     from fortress.cli.desk import knock, open_contexts
 
-    async def ask(bank: Client) -> Document:
-        answer = await bank.status()
-        return {name: getattr(answer, name) for name in answer.__struct_fields__}
-
     context = open_contexts().get(call.context)
-    return knock(call, context, ask), context.address
+    document = knock(call, context, _status_of)
+    return NodeView(name=str(document.get("node", "?")), address=context.address, document=document)

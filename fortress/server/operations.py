@@ -101,7 +101,7 @@ class Operations:
     async def _answer(self, line: bytes) -> dict[str, Any]:
         try:
             command, arguments = self._understood(line)
-            return {"answer": await command(**arguments)}
+            return {"answer": plain(await command(**arguments))}
         except FortressError as error:
             return {"error": {"code": error.code, "message": error.message, "facts": error.facts}}
 
@@ -159,6 +159,13 @@ def ask(folder: Path, command: str, *, timeout_s: float = ASK_S_DEFAULT, **argum
         raise error_from_wire(int(error["code"]), str(error["message"]), error["facts"])
     answer: dict[str, Any] = said["answer"]
     return answer
+
+
+def plain(value: Any) -> Any:
+    """Turn a snapshot into what JSON can hold: tuples as lists, a key of several parts with colons between them."""
+    if isinstance(value, Mapping):
+        return {key if isinstance(key, str) else ":".join(map(str, key)): plain(each) for key, each in value.items()}
+    return [plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 async def _line(reader: asyncio.StreamReader) -> bytes:

@@ -39,7 +39,7 @@ class Node:
         self.gate = asyncio.Event()
 
     async def status(self) -> dict[str, Any]:
-        return {"role": "primary", "lag": [1, None]}
+        return {"role": "primary", "lag": (1, None), "requests": {("pay", "ok"): 3}}
 
     async def move(self, *, to: str, lose: bool = False) -> dict[str, Any]:
         self.done.append((to, lose))
@@ -83,7 +83,7 @@ async def raw(folder: Path, data: bytes) -> bytes:
 
 async def test_a_command_is_answered(node: Node, tmp_path: Path) -> None:
     """With what JSON can hold; arguments go by name."""
-    assert await asked(tmp_path, "status") == {"role": "primary", "lag": [1, None]}
+    assert await asked(tmp_path, "status") == {"role": "primary", "lag": [1, None], "requests": {"pay:ok": 3}}
     assert await asked(tmp_path, "move", to="node-2", lose=True) == {"moved": "node-2"}
     assert node.done == [("node-2", True)]
 
