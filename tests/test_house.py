@@ -44,6 +44,9 @@ PURE_ROOMS = {"protocol"}
 PURE_MODULES = {
     f"fortress.ledger.{name}"
     for name in ("acts", "commands", "entries", "hold_rules", "merkle", "model", "records", "rules")
+} | {
+    f"fortress.pair.{name}"
+    for name in ("events", "marks", "messages", "primary_role", "role", "role_state", "standby_role")
 }
 PURE_FRIENDS = {"fortress.errors"}
 WORLD = set(
