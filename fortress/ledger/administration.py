@@ -50,7 +50,8 @@ class Administration:
     def _remember(self, id: bytes, position: int, entry: AnyEntry, delta: Delta) -> None:
         if id:
             self._memory.ids.put(id, (position, entry))
-            delta.ids.append((id, position))
+            delta.ids.append(id)
+            delta.id_positions.append(position)
 
     def apply_ledger_opened(self, entry: LedgerOpened, position: int, delta: Delta) -> None:
         """Begin the books; only their first entry does."""

@@ -91,7 +91,7 @@ class Comparison:
     def compare_end(self, recount: Recount, *, lsn: int, hash: bytes, position: int) -> None:
         """Compare what may change to the end, and count the rows of every table."""
         self._compare_all("accounts", recount.accounts, recount.account_row)
-        self._compare_all("balances", recount.accounts, recount.balance_row)
+        self._compare_all("counters", recount.accounts, recount.counter_row)
         self._compare_all("customers", recount.customers, recount.customer_row)
         open_holds, open_approvals = recount.open_holds(), recount.open_approvals()
         self._compare_by_id("holds", "id", open_holds)

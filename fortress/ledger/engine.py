@@ -17,10 +17,12 @@ from fortress.ledger import entries as codec
 from fortress.ledger.acts import JUDGES
 from fortress.ledger.commands import Command, MoveBatch, MoveMoney
 from fortress.ledger.delta import Delta
+from fortress.ledger.entries import AnyEntry, Posted
 from fortress.ledger.journal import Journal
 from fortress.ledger.merkle import Tree, leaf_hashes
-from fortress.ledger.records import Record, entries, make_record
+from fortress.ledger.records import Record, check_follows, entries, make_record
 from fortress.ledger.rules import Verdict, judge_failed_row, judge_move, row_command
+from fortress.ledger.snapshot import settle
 from fortress.ledger.state import State
 from fortress.ledger.store import Store
 
@@ -42,13 +44,13 @@ class Engine:
         self.tree = tree
         self.last = journal.last
         self.committed = journal.last  # the newest record that is known to be committed when opened
+        self.unapplied: list[tuple[Record, Delta]] = []  # those after it: followed, and not for the tables yet
         self.epoch = self.last.epoch if self.last else EPOCH_FIRST
         self.last_us = self.last.time_us if self.last else 0
         self.id_skew_us = ID_SKEW_S * 1_000_000
         self._next_bound_us = 0
-        self.delta = Delta()
-        self.pending: list[bytes] = []
-        self.pending_bytes = 0
+        self.delta = Delta()  # of the record that is open
+        self._entry_bytes = 0  # of all entries since the engine was opened
 
     @classmethod
     def open(
@@ -63,16 +65,23 @@ class Engine:
         account_cache_max: int = 131_072,
         id_cache_max: int = 131_072,
         id_skew_s: int = ID_SKEW_S,
+        is_in_pair: bool = False,
         on_progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> Engine:
         """Open a bank's ledger in ``folder`` and bring the tables up to the journal.
 
+        Also puts a snapshot that was received in its place, and finishes cutting the journal off, if a crash came
+        between.
+
         Args:
+            is_in_pair: what is durable here need not be committed: the tables get only what the journal itself tells
+                to be, records after that are in the working state and in ``unapplied``. Alone all durable is committed.
             on_progress: told records applied and records to apply while the tables catch up.
 
         Raises:
             LedgerError: what is wrong and what to do; nothing was changed then.
         """
+        settle(folder)
         with ExitStack() as opened:
             store = Store(folder / "ledger.db", store_key, cache_mb=cache_mb)
             opened.callback(store.close)
@@ -84,7 +93,7 @@ class Engine:
             store.load_state(state)
             engine = cls(bank, journal, store, state, Tree.restore(store.applied_position, store.tile))
             engine.id_skew_us = id_skew_s * 1_000_000
-            engine._catch_up(on_progress)
+            engine._catch_up(on_progress, is_in_pair=is_in_pair)
             engine.forget_ids_before_now()
             engine._bound_ids()  # a clock that was set back may stand still for long
             opened.pop_all()
@@ -95,21 +104,29 @@ class Engine:
         self.journal.close()
         self.store.close()
 
-    def _catch_up(self, on_progress: Callable[[int, int], None]) -> None:
-        """Apply the journal's records that the tables do not have yet."""
-        if self.last is None:
+    def _catch_up(self, on_progress: Callable[[int, int], None], *, is_in_pair: bool) -> None:
+        """Apply the journal's records that the tables do not have yet, and follow those that they must not have yet."""
+        end, applied_lsn = self.last, self.store.applied_lsn
+        if end is None:
             return
-        if self.store.applied_lsn == self.last.lsn:
-            if (self.store.applied_hash, self.tree.root()) != (self.last.hash, self.last.tree_root):
-                raise StoreCorrupt(f"the tables do not belong to this journal, which ends with record {self.last.lsn}")
+        committed_lsn = max(end.commit_lsn, applied_lsn) if is_in_pair else end.lsn
+        if committed_lsn != end.lsn:
+            self.committed = next(self.journal.records(committed_lsn)) if committed_lsn else None
+        if applied_lsn == end.lsn:
+            if (self.store.applied_hash, self.tree.root()) != (end.hash, end.tree_root):
+                raise StoreCorrupt(f"the tables do not belong to this journal, which ends with record {end.lsn}")
             return
-        first, total = self.store.applied_lsn + 1, self.last.lsn - self.store.applied_lsn
+        first, total = applied_lsn + 1, end.lsn - applied_lsn
         deltas: list[Delta] = []
         count = 0
         for record in self.journal.records(first):
             if record.lsn == first and record.previous_hash != self.store.applied_hash:
                 raise ChainBroken(f"the tables do not belong to this journal: record {record.lsn} does not follow them")
-            deltas.append(self.follow(record))
+            delta = self._follow(record)
+            if record.lsn > committed_lsn:
+                self.unapplied.append((record, delta))
+                continue
+            deltas.append(delta)
             count += record.count
             if count >= REPLAY_ENTRIES_MAX:
                 self.store.apply(deltas)
@@ -122,31 +139,49 @@ class Engine:
         on_progress(total, total)
 
     def follow(self, record: Record) -> Delta:
-        """Apply a record made elsewhere or before to the working state, checking it; return what the tables learn.
+        """Apply the next record, made by the other node, to the working state, checking it; give what tables learn.
+
+        The record's epoch becomes this engine's. After an error the working state is of no use: the node must stop.
 
         Raises:
+            ChainBroken: it does not continue the last one, or entries judged here are open.
             BooksBroken: balances do not continue.
-            IntegrityFailed: the tree after it is not the one the record names.
+            IntegrityFailed: an entry is not in its one form, or the tree after it is not the one the record names.
         """
-        delta = Delta()
-        blobs = entries(record)
-        for blob in blobs:
-            entry = codec.decode(blob)
-            if codec.encode(entry) != blob:
-                raise IntegrityFailed(f"record {record.lsn} holds an entry that is not in canonical form")
-            wanted = self.state.missing_for_entry(entry)
-            while wanted is not None:
-                self.state.fill(wanted, self.store.load(wanted))
-                wanted = self.state.missing_for_entry(entry)
-            self.state.apply(entry, delta)
-        self.tree.append(leaf_hashes(blobs))
-        if self.tree.root() != record.tree_root or self.tree.size != record.tree_size:
-            raise IntegrityFailed(f"the tree after record {record.lsn} is not the one it names")
-        self._freeze(delta, record, blobs)
-        self.last, self.last_us = record, max(self.last_us, record.time_us)
+        if record.bank != self.bank or self.pending:
+            what = "entries judged here are open" if self.pending else f"it is of bank {record.bank!r}"
+            raise ChainBroken(f"record {record.lsn} cannot be followed: {what}")
+        check_follows(self.last, record)
+        delta = self._follow(record)
+        self._bound_ids()  # whoever becomes primary while its clock is behind judges at this time
         return delta
 
-    def _freeze(self, delta: Delta, record: Record, blobs: list[bytes]) -> None:
+    def _follow(self, record: Record) -> Delta:
+        delta = Delta()
+        state = self.state
+        decode, encode, apply, lacks_move = codec.decode, codec.encode, state.apply, state.lacks_move
+        for blob in entries(record):
+            entry = decode(blob)
+            if encode(entry) != blob:
+                raise IntegrityFailed(f"record {record.lsn} holds an entry that is not in canonical form")
+            if type(entry) is not Posted or entry.held or entry.original:
+                self._load_for(entry)
+            elif lacks_move(entry.id, entry.debit, entry.credit):  # what most entries are, and most lack nothing
+                self._load_for(entry)
+            apply(entry, delta)
+            delta.add(blob)
+        self.tree.append(leaf_hashes(delta.entries))
+        if self.tree.root() != record.tree_root or self.tree.size != record.tree_size:
+            raise IntegrityFailed(f"the tree after record {record.lsn} is not the one it names")
+        self._freeze(delta, record)
+        self.last, self.last_us, self.epoch = record, max(self.last_us, record.time_us), record.epoch
+        return delta
+
+    def _load_for(self, entry: AnyEntry) -> None:
+        while (wanted := self.state.missing_for_entry(entry)) is not None:
+            self.state.fill(wanted, self.store.load(wanted))
+
+    def _freeze(self, delta: Delta, record: Record) -> None:
         delta.tiles = self.tree.tiles_to_store()
         if self.tree.size != self.state.position:
             raise BooksBroken(f"the tree has {self.tree.size} leaves after {self.state.position} entries")
@@ -155,8 +190,9 @@ class Engine:
             first_position=record.first_position + 1,
             time_us=record.time_us,
             hash=record.hash,
-            entries=blobs,
+            entry_offset=self._entry_bytes,
         )
+        self._entry_bytes += delta.size_bytes
 
     def forget_ids_before_now(self) -> None:
         """Note up to which time-ordered id the tables must be asked: the newest that they hold.
@@ -187,15 +223,23 @@ class Engine:
         entry = verdict.entry
         if entry is not None and not verdict.replayed:
             verdict.position = self.state.apply(entry, self.delta)
-            blob = codec.encode(entry)
-            self.pending.append(blob)
-            self.pending_bytes += len(blob)
+            self.delta.add(codec.encode(entry))
         return verdict
+
+    @property
+    def pending(self) -> list[bytes]:
+        """The entries of the record that is open."""
+        return self.delta.entries
+
+    @property
+    def pending_bytes(self) -> int:
+        """Their size."""
+        return self.delta.size_bytes
 
     @property
     def is_record_full(self) -> bool:
         """True when what is pending should become a record before more is judged."""
-        return self.pending_bytes >= RECORD_BYTES_FULL
+        return self.delta.size_bytes >= RECORD_BYTES_FULL
 
     def judge_batch(self, command: MoveBatch, now_us: int) -> list[Verdict]:
         """Judge the rows of a batch in order, each on top of those before.
@@ -243,20 +287,18 @@ class Engine:
         if verdict.entry is None or not is_kept:
             return Verdict(verdict.status, facts=verdict.facts)
         verdict.position = self.state.apply(verdict.entry, self.delta)
-        blob = codec.encode(verdict.entry)
-        self.pending.append(blob)
-        self.pending_bytes += len(blob)
+        self.delta.add(codec.encode(verdict.entry))
         return verdict
 
     def close_record(self, now_us: int, commit_lsn: int) -> tuple[Record, Delta] | None:
         """Make one record of what was judged since the last; None when nothing was."""
-        if not self.pending:
+        delta = self.delta
+        if not delta.entries:
             return None
-        blobs, delta = self.pending, self.delta
-        self.pending, self.pending_bytes, self.delta = [], 0, Delta()
-        self.tree.append(leaf_hashes(blobs))
+        self.delta = Delta()
+        self.tree.append(leaf_hashes(delta.entries))
         record = make_record(
-            blobs,
+            delta.entries,
             previous=self.last,
             bank=self.bank,
             epoch=self.epoch,
@@ -264,6 +306,6 @@ class Engine:
             commit_lsn=commit_lsn,
             tree_root=self.tree.root(),
         )
-        self._freeze(delta, record, blobs)
+        self._freeze(delta, record)
         self.last = record
         return record, delta

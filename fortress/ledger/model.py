@@ -112,10 +112,9 @@ class Account:
         """True when any of the three limits is set."""
         return self.limit_payment is not None or self.limit_day is not None or self.limit_month is not None
 
-    def counters(self) -> tuple[int, int, int, int, int, int, int, int, int, int, int]:
-        """The row of the balances table: number, four counters, spent sums, chain end and length."""
+    def counters(self) -> tuple[int, int, int, int, int, int, int, int, int, int]:
+        """The row of the counters table: four counters, spent sums, chain end and length."""
         return (
-            self.number,
             self.debits_posted,
             self.credits_posted,
             self.debits_pending,

@@ -55,14 +55,15 @@ class Posting:
                 spend(debit, amount, entry.time_us)
             id = entry.id
             self._ids.newer[id] = (position, entry)
-            delta.ids.append((id, position))
+            delta.ids.append(id)
+            delta.id_positions.append(position)
         if entry.original:
             before = self._reversals.get(entry.original)
             reversed_now = (amount if before is None else before[0] + amount, position)
             self._reversals.put(entry.original, reversed_now)
             delta.reversals[entry.original] = reversed_now
         link = delta.link
-        delta.chain.append((position, entry.debit, link(debit, position), entry.credit, link(credit, position)))
+        delta.chain.append((entry.debit, link(debit, position), entry.credit, link(credit, position)))
 
     def _settle_hold(self, entry: Posted, debit: Account, credit: Account, position: int, delta: Delta) -> None:
         hold = self._open_hold(entry, entry.held, position)
@@ -86,7 +87,8 @@ class Posting:
         self._holds.put(e.id, hold)
         delta.holds[e.id] = hold
         self._ids.put(e.id, (position, entry))
-        delta.ids.append((e.id, position))
+        delta.ids.append(e.id)
+        delta.id_positions.append(position)
         self._link_pair(entry, debit, credit, position, delta)
 
     def apply_hold_released(self, entry: HoldReleased, position: int, delta: Delta) -> None:
@@ -118,7 +120,7 @@ class Posting:
 
     def _link_pair(self, entry: Any, debit: Account, credit: Account, position: int, delta: Delta) -> None:
         link = delta.link
-        delta.chain.append((position, entry.debit, link(debit, position), entry.credit, link(credit, position)))
+        delta.chain.append((entry.debit, link(debit, position), entry.credit, link(credit, position)))
 
 
 def _unknown_account(entry: Any) -> BooksBroken:

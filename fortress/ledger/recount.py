@@ -89,7 +89,6 @@ class _Account:
         return before
 
 
-
 @lru_cache(maxsize=64)
 def _month(day: int) -> int:
     """Give a day's month as the balances table counts them, by the standard library's calendar."""
@@ -380,9 +379,14 @@ class Recount:
         return () if account is None else (*account.opened, *account.terms)
 
     def balance_row(self, number: int) -> Row:
-        """The row of ``balances``; empty when there is no such account."""
+        """The row of the view ``balances``; empty when there is no such account."""
         a = self._money.accounts.get(number)
         return () if a is None else (number, *a.counters, *a.months, a.last, a.count)
+
+    def counter_row(self, number: int) -> Row:
+        """The row of ``counters``; empty when there is no such account."""
+        row = self.balance_row(number)
+        return row and (number, f"[{','.join(map(str, row[1:]))}]")
 
     def customer_row(self, number: int) -> Row:
         """The row of ``customers``, long blobs hashed; empty when there is no such customer."""

@@ -1,7 +1,8 @@
 """The tables on disk: an encrypted SQLite file that follows the journal by whole batches.
 
 One connection writes and checkpoints, from one thread; readers have their own, one a thread. A batch of records is
-one transaction of a few statements, each fed with one JSON text, so that SQLite works with Python's lock released.
+one transaction of a few statements, each fed with one JSON text, so that SQLite works with Python's lock released;
+the texts of the tables that every transfer changes come with the deltas, ready to be joined.
 The file holds only what is committed, with ``(applied_lsn, applied_hash)`` in the same transaction, so it never
 needs undo and can be rebuilt from the journal. Blocking: call it from pool threads.
 """
@@ -22,14 +23,16 @@ from fortress.ledger.database import connect, transaction, translated
 from fortress.ledger.delta import Delta
 from fortress.ledger.entries import AnyEntry
 from fortress.ledger.memory import NUMBER_FIRST, TIME_ORDERED, Loaded, Memory, Wanted
-from fortress.ledger.merkle import TILE_WIDTH, leaf_hash, tile_root
+from fortress.ledger.merkle import TILE_SIZE_BYTES, TILE_WIDTH, leaf_hash, tile_root
 from fortress.ledger.model import Account, Approval, Customer, Hold, Invitation
 from fortress.ledger.schema import (
     INSERT_ENTRIES,
     INSERT_IDS,
     INSERT_MARKS,
     INSERT_RECORDS,
+    INSERT_TILES,
     INSERT_TRAIL,
+    REPLACE_COUNTERS,
     SCHEMA,
     SCHEMA_VERSION,
     UPSERTED,
@@ -38,7 +41,6 @@ from fortress.ledger.schema import (
 
 _json = msgspec.json.Encoder()
 ID_SEARCH_ROWS_MAX = 1_000
-ID_SIZE_BYTES = 16
 ACCOUNT_COLUMNS = """a.number, owner, kind, currency, state, floor, limit_payment, limit_day, limit_month,
     signed_orders_only, opened_us, version, debits_posted, credits_posted, debits_pending, credits_pending,
     day, day_spent, month, month_spent, last_position, entry_count"""
@@ -160,14 +162,12 @@ class Store:
         self.applied_lsn, self.applied_hash, self.applied_position = last.lsn, last.hash, position
 
     def _statements(self, deltas: Sequence[Delta]) -> list[tuple[str, tuple[Any, ...]]]:
-        statements: list[tuple[str, tuple[Any, ...]]] = [self._entry_statement(deltas)]
-        ids = [pair for delta in deltas for pair in delta.ids]
+        statements: list[tuple[str, tuple[Any, ...]]] = [_entry_statement(deltas)]
+        ids = b"".join([delta.id_bytes for delta in deltas])
         if ids:
-            positions = _json.encode([position for _, position in ids]).decode()
-            joined = b"".join([id for id, _ in ids])
-            if len(joined) != ID_SIZE_BYTES * len(ids):
-                raise BooksBroken("an id is not of 16 bytes")  # the statement cuts them apart by their length
-            statements.append((INSERT_IDS, (positions, joined)))
+            statements.append((INSERT_IDS, (_joined("[", [d.id_rows for d in deltas], "]"), ids)))
+        counters = [delta.counter_rows for delta in deltas]  # an account's last row is the one that stays
+        statements.append((REPLACE_COUNTERS, (_joined("{", counters, "}"),)))
         records = [(d.lsn, d.first_position, d.count, d.time_us, d.hash.hex()) for d in deltas]
         for sql, rows in (
             (INSERT_RECORDS, records),
@@ -182,21 +182,11 @@ class Store:
                 merged.update(delta.rows.get(table, ()))
             if merged:
                 statements.append((sql, (_json.encode(list(merged.values())).decode(),)))
-        for tile in (tile for delta in deltas for tile in delta.tiles):
-            statements.append(("INSERT INTO tiles VALUES (?, ?, ?)", (tile.level, tile.index, tile.blob)))
+        tiles = [tile for delta in deltas for tile in delta.tiles]
+        if tiles:
+            keys = _json.encode([(tile.level, tile.index) for tile in tiles]).decode()
+            statements.append((INSERT_TILES, (keys, b"".join([tile.blob for tile in tiles]), TILE_SIZE_BYTES)))
         return statements
-
-    def _entry_statement(self, deltas: Sequence[Delta]) -> tuple[str, tuple[Any, ...]]:
-        rows = []
-        blobs = [entry for delta in deltas for entry in delta.entries]
-        offset = 1
-        for (position, a, a_before, b, b_before), blob in zip(
-            [row for delta in deltas for row in delta.chain], blobs, strict=True
-        ):
-            size = len(blob)
-            rows.append((position, a, a_before, b, b_before, offset, size))
-            offset += size
-        return INSERT_ENTRIES, (_json.encode(rows).decode(), b"".join(blobs))
 
     # --- Reading for the working state -----------------------------------------------------------------------------
     def load(self, wanted: Wanted) -> Loaded:
@@ -292,6 +282,29 @@ class Store:
             return b"".join([leaf_hash(row[0]) for row in self.read(sql, (first, first + TILE_WIDTH))])
         sql = "SELECT hashes FROM tiles WHERE level = ? AND number >= ? AND number < ? ORDER BY number"
         return b"".join([tile_root(row[0]) for row in self.read(sql, (level - 1, first, first + TILE_WIDTH))])
+
+
+def _entry_statement(deltas: Sequence[Delta]) -> tuple[str, tuple[Any, ...]]:
+    """Make the statement for the entries, whose positions and bytes follow each other without gaps.
+
+    Raises:
+        BooksBroken: the records do not follow each other.
+    """
+    first = deltas[0]
+    position, offset = first.first_position, first.entry_offset
+    for delta in deltas:
+        if (delta.first_position, delta.entry_offset) != (position, offset):
+            raise BooksBroken(f"record {delta.lsn} does not follow the one before it into the tables")
+        position += delta.count
+        offset += len(delta.entry_bytes)
+    rows = _joined("[", [delta.entry_rows for delta in deltas], "]")
+    blobs = b"".join([delta.entry_bytes for delta in deltas])
+    return INSERT_ENTRIES, (rows, blobs, first.first_position, first.entry_offset)
+
+
+def _joined(opening: str, texts: Sequence[str], closing: str) -> str:
+    """Join items of JSON that were written apart."""
+    return opening + ",".join(filter(None, texts)) + closing
 
 
 def _hexes(keys: Iterable[bytes]) -> str:

@@ -102,7 +102,8 @@ class Notifications:
         if not self._sessions:
             return
         wanted = self._sessions
-        for (position, a, _, b, _), blob in zip(delta.chain, delta.entries, strict=True):
+        pairs = zip(delta.chain, delta.entries, strict=True)
+        for position, ((a, _, b, _), blob) in enumerate(pairs, delta.first_position):
             if a in wanted or b in wanted:
                 entry = codec.decode(blob)
                 self._push_to_all(a, position, entry)

@@ -18,7 +18,7 @@ from tests.ledger.books_fixture import ALICE, KEY, NOW_US, uid
 DATA_KEY, STORE_KEY = b"d" * 32, b"t" * 32
 SEGMENT = 1024 * 1024
 TABLES = (
-    "meta records entries ids marks trail tiles balances accounts holds customers approvals invitations reversals"
+    "meta records entries ids marks trail tiles counters accounts holds customers approvals invitations reversals"
     " sessions_ended"
 ).split()
 

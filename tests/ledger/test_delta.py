@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from fortress.errors import BooksBroken
 from fortress.ledger.delta import MARK_EVERY, Delta
 from fortress.ledger.model import Account, Approval, Customer, Hold, Invitation
 from fortress.ledger.schema import UPSERTED
@@ -14,8 +15,11 @@ ID = bytes(range(16))
 def filled() -> Delta:
     """A delta with something for every table."""
     delta = Delta()
-    account = Account(195, 1, 1, "EUR")
+    delta.add(b"entry")
+    account = Account(195, 1, 1, "EUR", credits_posted=7)
     delta.note(5, account)
+    delta.ids.append(ID)
+    delta.id_positions.append(5)
     delta.accounts[195] = account
     delta.holds[ID] = Hold(ID, 195, 292, 7, "EUR", 1, 2, "r", position=5)
     delta.customers[1] = Customer(1, ID, ("a", "b"), ID, 1, 2, 3, b"p", b"s", b"x", 9, position=5)
@@ -26,8 +30,8 @@ def filled() -> Delta:
     return delta
 
 
-def frozen(delta: Delta, count: int = 1) -> Delta:
-    delta.freeze(lsn=3, first_position=5, time_us=9, hash=b"h" * 32, entries=[b"e"] * count)
+def frozen(delta: Delta) -> Delta:
+    delta.freeze(lsn=3, first_position=5, time_us=9, hash=b"h" * 32, entry_offset=100)
     return delta
 
 
@@ -37,7 +41,7 @@ def test_the_rows_are_those_of_the_moment() -> None:
     account, hold, customer = delta.accounts[195], delta.holds[ID], delta.customers[1]
     frozen(delta)
     account.credits_posted, account.state, hold.state, customer.state = 99, 4, 2, 3
-    assert delta.rows["balances"][195][2] == 0
+    assert delta.counter_rows == '"195":[0,7,0,0,0,0,0,0,5,1]'
     assert delta.rows["accounts"][195][4] == 1
     assert delta.rows["holds"][ID][8] == 1
     assert delta.rows["customers"][1][11] == 1
@@ -54,8 +58,33 @@ def test_every_table_that_is_replaced_by_row_gets_its_rows() -> None:
 
 def test_what_did_not_change_has_no_rows() -> None:
     """An empty table costs no statement."""
-    rows = frozen(Delta(), 0).rows
-    assert rows == {"balances": {}}
+    rows = frozen(Delta()).rows
+    assert rows == {}
+
+
+def test_the_tables_of_every_transfer_get_text() -> None:
+    """Each entry's row says where its bytes lie among all; items are ready to be joined with other records'."""
+    delta = filled()
+    delta.add(b"longer entry")
+    delta.note(6)
+    frozen(delta)
+    assert delta.entry_rows == "[195,0,0,0,100,5],[0,0,0,0,105,12]"
+    assert (delta.entry_offset, delta.entry_bytes, delta.size_bytes) == (100, b"entrylonger entry", 17)
+    assert (delta.id_rows, delta.id_bytes) == ("5", ID)
+    empty = frozen(Delta())
+    assert (empty.entry_rows, empty.id_rows, empty.counter_rows, empty.entry_bytes) == ("", "", "", b"")
+
+
+def test_what_does_not_fit_the_entries_stops_the_node() -> None:
+    """A row for each entry, an id of 16 bytes for each position."""
+    delta = filled()
+    delta.add(b"not noted")
+    with pytest.raises(BooksBroken, match="links 1 of 2"):
+        frozen(delta)
+    delta = filled()
+    delta.ids.append(b"short")
+    with pytest.raises(BooksBroken, match="16 bytes"):
+        frozen(delta)
 
 
 def test_columns_that_are_blobs_travel_as_hex() -> None:
@@ -93,4 +122,4 @@ def test_what_moves_no_money_is_in_the_trail(has_account: bool) -> None:
     account = Account(195, 1, 1, "EUR", last_position=2) if has_account else None
     delta.note(7, account)
     assert delta.trail == [7]
-    assert delta.chain == [(7, 195, 2, 0, 0) if has_account else (7, 0, 0, 0, 0)]
+    assert delta.chain == [(195, 2, 0, 0) if has_account else (0, 0, 0, 0)]

@@ -69,8 +69,9 @@ def test_money_moves_and_is_linked(posts: Posts) -> None:
     posts.apply(posts.posted(5, debit=B, credit=A, after=(25, 75)))
     a, b = posts.named(A), posts.named(B)
     assert (a.debits_posted, a.credits_posted, b.debits_posted, b.credits_posted) == (30, 105, 5, 30)
-    assert posts.delta.chain == [(1, A, 0, B, 0), (2, B, 1, A, 1)]
-    assert posts.delta.ids[0] == (entry.id, 1) and posts.memory.known(entry.id) == (1, entry)
+    assert posts.delta.chain == [(A, 0, B, 0), (B, 1, A, 1)]
+    assert (posts.delta.ids[0], posts.delta.id_positions[0]) == (entry.id, 1)
+    assert posts.memory.known(entry.id) == (1, entry)
     assert (a.day_spent, a.month_spent, b.day_spent) == (30, 30, 5)
     assert posts.delta.trail == []
 
@@ -118,7 +119,8 @@ def test_a_hold_is_placed_and_posted(posts: Posts) -> None:
     hold = posts.memory.hold(posts.hold_id)
     assert hold is not None and (hold.state, hold.posted, hold.position) == (2, 25, 2)
     assert posts.named(A).debits_pending == posts.named(B).credits_pending == 0
-    assert posts.delta.ids == [(posts.hold_id, 1)] and posts.delta.holds == {posts.hold_id: hold}
+    assert (posts.delta.ids, posts.delta.id_positions) == ([posts.hold_id], [1])
+    assert posts.delta.holds == {posts.hold_id: hold}
     assert posts.named(A).day_spent == posts.named(A).month_spent == 25
 
 

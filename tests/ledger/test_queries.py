@@ -240,7 +240,8 @@ def test_a_broken_chain_is_damage(ledger: Ledger, queries: Queries) -> None:
     a = ledger.account(5)
     ledger.commit()
     for position in (1_000_000, ledger.state.position + 5):
-        ledger.engine.store._writer.execute("UPDATE balances SET last_position = ? WHERE number = ?", (position, a))
+        sql = "UPDATE counters SET counters = json_set(counters, '$[8]', ?) WHERE number = ?"
+        ledger.engine.store._writer.execute(sql, (position, a))
         with pytest.raises(StoreCorrupt, match="chain"):
             history(queries, a)
 

@@ -73,6 +73,7 @@ def test_money_that_moved_is_counted(counted: Counted) -> None:
     position = counted.take(entry)
     assert counted.problems == []
     assert counted.recount.balance_row(A) == (A, 30, 100, 0, 0, DAY, 30, month_of(DAY), 30, position, 3)
+    assert counted.recount.counter_row(A) == (A, f"[30,100,0,0,{DAY},30,{month_of(DAY)},30,{position},3]")
     chunk = counted.recount.chunk()
     assert chunk.entries[-1] == (position, A, position - 1, B, 4, e.encode(entry))
     assert chunk.ids[entry.id] == (entry.id, position)
@@ -220,7 +221,7 @@ def test_closing_and_reopening_are_counted(counted: Counted) -> None:
     cash = account_number(9)
     counted.take(e.AccountChanged(NOW_US, uid(), cash, "close", 4, *limits, 2, 0))
     assert counted.problems == [] and counted.recount.account_row(cash)[4] == 4
-    assert counted.recount.account_row(7) == counted.recount.balance_row(7) == ()
+    assert counted.recount.account_row(7) == counted.recount.balance_row(7) == counted.recount.counter_row(7) == ()
     assert len(counted.recount.accounts) == 4
 
 

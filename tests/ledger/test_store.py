@@ -23,6 +23,7 @@ from fortress.ledger.commands import (
 from fortress.ledger.memory import ID_NONE, Wanted
 from fortress.ledger.merkle import EMPTY_ROOT, Tree, leaf_hash
 from fortress.ledger.model import BANK_ACTOR, account_number
+from fortress.ledger.schema import SCHEMA_VERSION
 from fortress.ledger.state import State
 from fortress.ledger.store import ID_SEARCH_ROWS_MAX, Store
 from tests.ledger.books_fixture import ADMINISTRATOR, ALICE, TELLER, odd_id, uid
@@ -66,7 +67,7 @@ def test_another_key_does_not_open_the_tables(store: Store) -> None:
     """And nothing is changed by trying."""
     with pytest.raises(StoreCorrupt, match="does not open"):
         Store(store.path, b"o" * 32)
-    assert store.read("SELECT value FROM meta WHERE key = 'schema'") == [(1,)]
+    assert store.read("SELECT value FROM meta WHERE key = 'schema'") == [(SCHEMA_VERSION,)]
 
 
 def test_tables_of_another_version_are_refused(store: Store) -> None:
@@ -123,11 +124,25 @@ def test_a_full_disk_applies_nothing_and_can_be_tried_again(ledger: Ledger) -> N
     assert store.applied_position == ledger.state.position
 
 
+def test_records_out_of_order_are_not_applied(ledger: Ledger) -> None:
+    """Positions and bytes follow from the first record's."""
+    a = ledger.account(100)
+    ledger.commit()
+    for _ in range(3):
+        ledger.deposit(a, 1)
+        ledger.commit(apply=False)
+    before = ledger.tables()
+    with pytest.raises(BooksBroken, match="does not follow"):
+        ledger.engine.store.apply([ledger.unapplied[0], ledger.unapplied[2]])
+    assert ledger.tables() == before
+    ledger.apply()
+
+
 def test_an_id_of_another_length_stops_the_node(ledger: Ledger) -> None:
     """All ids of a batch travel as one blob, cut by their length."""
     ledger.commit()
     ledger.deposit(ledger.account(), 5)
-    ledger.engine.delta.ids.append((b"short", 3))
+    ledger.engine.delta.ids.append(b"short")
     with pytest.raises(BooksBroken, match="16 bytes"):
         ledger.commit()
 
@@ -136,10 +151,10 @@ def test_an_id_is_written_once(ledger: Ledger) -> None:
     """A second entry under it is refused by the tables themselves."""
     ledger.commit()
     a = ledger.account(5)
-    id = ledger.engine.delta.ids[-1][0]
+    id = ledger.engine.delta.ids[-1]
     ledger.commit()
     ledger.deposit(a, 5)
-    ledger.engine.delta.ids[-1] = (id, ledger.engine.delta.ids[-1][1])
+    ledger.engine.delta.ids[-1] = id
     with pytest.raises(StoreCorrupt, match="UNIQUE"):
         ledger.commit()
 
