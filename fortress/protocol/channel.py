@@ -43,16 +43,21 @@ def prologue(bank_id: str) -> bytes:
 class _Cipher:
     """One key and its counter. The counter is the nonce: 32 zero bits, then 64 bits big-endian (Noise 12.3)."""
 
-    __slots__ = ("_aead", "nonce")
+    __slots__ = ("_decrypt", "_encrypt", "nonce")
 
     def __init__(self, key: bytes, nonce: int = 0) -> None:
-        self._aead = AESGCM(key)
+        self._take(key)
         self.nonce = nonce
+
+    def _take(self, key: bytes) -> None:
+        aead = AESGCM(key)
+        self._encrypt = aead.encrypt
+        self._decrypt = aead.decrypt
 
     def rekey(self) -> None:
         """Replace the key one-way by Noise REKEY; the counter goes on (Noise 4.2 and 11.3)."""
-        stream = self._aead.encrypt(NONCE_MAX.to_bytes(_NONCE_SIZE_BYTES, "big"), bytes(KEY_SIZE_BYTES), None)
-        self._aead = AESGCM(stream[:KEY_SIZE_BYTES])
+        stream = self._encrypt(NONCE_MAX.to_bytes(_NONCE_SIZE_BYTES, "big"), bytes(KEY_SIZE_BYTES), None)
+        self._take(stream[:KEY_SIZE_BYTES])
 
 
 class Sealer(_Cipher):
@@ -70,7 +75,7 @@ class Sealer(_Cipher):
         if nonce >= NONCE_MAX:
             raise LocalProtocolError("the nonces of this direction are used up")
         self.nonce = nonce + 1
-        return self._aead.encrypt(nonce.to_bytes(_NONCE_SIZE_BYTES, "big"), plaintext, associated)
+        return self._encrypt(nonce.to_bytes(_NONCE_SIZE_BYTES, "big"), plaintext, associated)
 
 
 class Opener(_Cipher):
@@ -88,7 +93,7 @@ class Opener(_Cipher):
         if nonce >= NONCE_MAX:
             raise SealBroken("the nonces of this direction are used up")
         try:
-            plaintext = self._aead.decrypt(nonce.to_bytes(_NONCE_SIZE_BYTES, "big"), sealed, associated)
+            plaintext = self._decrypt(nonce.to_bytes(_NONCE_SIZE_BYTES, "big"), sealed, associated)
         except InvalidTag as exc:
             raise SealBroken from exc
         self.nonce = nonce + 1

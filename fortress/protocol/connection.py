@@ -32,6 +32,7 @@ from fortress.protocol.channel import Channel, ClientHandshake, Opener, Sealer, 
 from fortress.protocol.frames import (
     CONTROL_CLOSE,
     CONTROL_REKEY,
+    FRAME_HEAD_SIZE_BYTES,
     MESSAGE_SIZE_BYTES_MAX,
     PIECE_HEAD_SIZE_BYTES,
     PIECE_LAST,
@@ -115,13 +116,15 @@ class Connection(ABC):
     Args:
         now: the time, in seconds of the caller's monotonic clock; the login deadline counts from here.
         rekey_after_frames: after how many sent frames this side changes its key.
+
+    Attributes:
+        peer_closed: whether the other side ended its direction in order.
     """
 
     __slots__ = (
         "_deadline",
         "_handshake_hash",
         "_has_close_to_send",
-        "_is_peer_closed",
         "_message_reader",
         "_messages",
         "_opener",
@@ -133,6 +136,7 @@ class Connection(ABC):
         "_send_size_bytes_max",
         "_state",
         "_unsealed",
+        "peer_closed",
     )
 
     def __init__(self, *, now: float, rekey_after_frames: int = REKEY_AFTER_FRAMES) -> None:
@@ -147,7 +151,7 @@ class Connection(ABC):
         self._opener: Opener | None = None
         self._handshake_hash = b""
         self._has_close_to_send = False
-        self._is_peer_closed = False
+        self.peer_closed = False
         self._rekey_after_frames = rekey_after_frames
         self._rekey_at_nonce = rekey_after_frames
         # One comparison on the way of every message says both "too large" and "not sending any more".
@@ -157,11 +161,6 @@ class Connection(ABC):
     def state(self) -> State:
         """Where the session stands."""
         return self._state
-
-    @property
-    def peer_closed(self) -> bool:
-        """Whether the other side ended its direction in order."""
-        return self._is_peer_closed
 
     @property
     def handshake_hash(self) -> bytes:
@@ -186,19 +185,23 @@ class Connection(ABC):
             FrameInvalid: the other side breaks the layout of pieces; say so if you like, then close.
             MessageTooLarge: a message is over what is allowed at this point; say so if you like, then close.
         """
-        if self._opener is None and self._state is not State.handshake:
+        opener = self._opener
+        if opener is None and self._state is not State.handshake:
             return
         try:
+            size = len(data)
+            if opener is not None and size > FRAME_HEAD_SIZE_BYTES and not self._reader.partial:
+                if (data[0] << 8 | data[1]) + FRAME_HEAD_SIZE_BYTES == size:
+                    self._receive_frame(data[FRAME_HEAD_SIZE_BYTES:], opener)  # one whole frame, the common read
+                    return
             for frame in self._reader.receive_data(data):
                 opener = self._opener
-                if opener is None:
-                    if self._state is not State.handshake:
-                        return
+                if opener is not None:
+                    self._receive_frame(frame, opener)
+                elif self._state is State.handshake:
                     self._receive_handshake(bytes(frame))
-                    continue
-                control = self._message_reader.receive_plaintext(opener.open(frame), self._messages)
-                if control:
-                    self._receive_control(control, opener)
+                else:
+                    return
         except (FrameInvalid, MessageTooLarge):
             self._opener = None
             self._move(Event.broken_there)
@@ -206,6 +209,21 @@ class Connection(ABC):
         except FortressError:
             self._fail()
             raise
+
+    def _receive_frame(self, frame: Buffer, opener: Opener) -> None:
+        plaintext = opener.open(frame)
+        reader = self._message_reader
+        size = len(plaintext) - PIECE_HEAD_SIZE_BYTES
+        if (
+            reader.partial is None
+            and 0 <= size <= reader.size_bytes_max
+            and plaintext.startswith(pack_piece_head(PIECE_LAST, size))
+        ):
+            self._messages.append(plaintext[PIECE_HEAD_SIZE_BYTES:])  # one message, whole: the common frame
+            return
+        control = reader.receive_plaintext(plaintext, self._messages)
+        if control:
+            self._receive_control(control, opener)
 
     def messages_received(self) -> list[bytes]:
         """Give the messages that have come whole since the last call, in order, and forget them."""
@@ -224,6 +242,27 @@ class Connection(ABC):
             raise self._cannot_send(len(data))
         self._outgoing.append(data)
 
+    def send_messages(self, messages: list[bytes]) -> bytes:
+        """Queue messages and give what is to be written, as `send_message` for each and `data_to_send` do.
+
+        Raises:
+            MessageTooLarge: the other side would refuse one of them.
+            LocalProtocolError: this side has closed, or the connection has failed.
+        """
+        sealer = self._sealer
+        if (
+            len(messages) == 1
+            and sealer is not None
+            and len(messages[0]) <= _ONE_PIECE_SIZE_BYTES_MAX
+            and len(messages[0]) <= self._send_size_bytes_max
+            and sealer.nonce < self._rekey_at_nonce
+            and not (self._outgoing or self._unsealed)
+        ):
+            return self._sealed_alone(messages[0], sealer)
+        for message in messages:
+            self.send_message(message)
+        return self.data_to_send()
+
     def data_to_send(self) -> bytes:
         """Seal all that is queued into as few frames as possible and give the bytes to write, once."""
         outgoing = self._outgoing
@@ -235,10 +274,7 @@ class Connection(ABC):
             and sealer.nonce < self._rekey_at_nonce
             and not (self._has_close_to_send or self._unsealed)
         ):
-            # The common case, one small answer: the general way below costs three times as much Python.
-            message = outgoing.pop()
-            sealed = sealer.seal(pack_piece_head(PIECE_LAST, len(message)) + message)
-            return pack_frame_head(len(sealed)) + sealed
+            return self._sealed_alone(outgoing.pop(), sealer)
         written = [self._unsealed]
         self._unsealed = b""
         if sealer is not None and (outgoing or self._has_close_to_send):
@@ -247,6 +283,11 @@ class Connection(ABC):
                 self._seal_into(written, sealer, plaintext)
             self._has_close_to_send = False
         return b"".join(written)
+
+    def _sealed_alone(self, message: bytes, sealer: Sealer) -> bytes:
+        # The common case, one small answer: the general way costs three times as much Python.
+        sealed = sealer.seal(pack_piece_head(PIECE_LAST, len(message)) + message)
+        return pack_frame_head(len(sealed)) + sealed
 
     def login_done(self) -> None:
         """Say that the other side has signed in: larger messages are allowed and the deadline is lifted.
@@ -276,7 +317,7 @@ class Connection(ABC):
         Raises:
             StreamCut: the other side had not closed; the last messages may be missing. The connection has failed.
         """
-        if self._is_peer_closed or self._state in (State.closed, State.failed):
+        if self.peer_closed or self._state in (State.closed, State.failed):
             return
         self._fail()
         raise StreamCut
@@ -310,7 +351,7 @@ class Connection(ABC):
         if control & CONTROL_REKEY:
             opener.rekey()
         if control & CONTROL_CLOSE:
-            self._is_peer_closed = True
+            self.peer_closed = True
             self._opener = None
             self._move(Event.closed_there)
             if self._state is State.closed:

@@ -53,17 +53,16 @@ def encode_frame(content: bytes) -> bytes:
 
 
 class FrameReader:
-    """Cut a stream into frames, however the network cut it into reads."""
+    """Cut a stream into frames, however the network cut it into reads.
 
-    __slots__ = ("_partial",)
+    Attributes:
+        partial: the frame that has not come whole; empty between two frames.
+    """
+
+    __slots__ = ("partial",)
 
     def __init__(self) -> None:
-        self._partial = bytearray()
-
-    @property
-    def has_partial(self) -> bool:
-        """Whether the stream stands in the middle of a frame."""
-        return bool(self._partial)
+        self.partial = bytearray()
 
     def receive_data(self, data: Buffer) -> list[Buffer]:
         """Take one read and give the frames it completes, in order, without their lengths.
@@ -72,11 +71,8 @@ class FrameReader:
         caller reuses its buffer.
         """
         end = len(data)
-        if end > FRAME_HEAD_SIZE_BYTES and not self._partial:
-            if (data[0] << 8 | data[1]) + FRAME_HEAD_SIZE_BYTES == end:
-                return [data[FRAME_HEAD_SIZE_BYTES:]]  # one whole frame, the common read, 0.25 of 5 us sooner
         frames: list[Buffer] = []
-        position = self._complete_partial(data, frames) if self._partial else 0
+        position = self._complete_partial(data, frames) if self.partial else 0
         while end - position >= FRAME_HEAD_SIZE_BYTES:
             start = position + FRAME_HEAD_SIZE_BYTES
             stop = start + (data[position] << 8 | data[position + 1])
@@ -85,11 +81,11 @@ class FrameReader:
             frames.append(data[start:stop])
             position = stop
         if position < end:
-            self._partial += data[position:]
+            self.partial += data[position:]
         return frames
 
     def _complete_partial(self, data: Buffer, frames: list[Buffer]) -> int:
-        partial = self._partial
+        partial = self.partial
         position = max(FRAME_HEAD_SIZE_BYTES - len(partial), 0)
         partial += data[:position]
         if len(partial) < FRAME_HEAD_SIZE_BYTES:
@@ -99,23 +95,25 @@ class FrameReader:
         if position + missing > len(data):
             return len(data)
         frames.append(bytes(memoryview(partial)[FRAME_HEAD_SIZE_BYTES:]))
-        self._partial = bytearray()
+        self.partial = bytearray()
         return position + missing
 
 
 class MessageReader:
     """Put messages together from the pieces inside opened frames.
 
-    `size_bytes_max` bounds a whole message; the connection raises it after login.
+    Attributes:
+        partial: the message that has not come whole; None between two messages.
+        size_bytes_max: bounds a whole message; the connection raises it after login.
     """
 
-    __slots__ = ("_partial", "size_bytes_max")
+    __slots__ = ("partial", "size_bytes_max")
 
     def __init__(self, size_bytes_max: int = MESSAGE_SIZE_BYTES_MAX_BEFORE_LOGIN) -> None:
         self.size_bytes_max = size_bytes_max
         # None is "no message under way", which an empty first piece must not be mistaken for. One growing buffer, no
         # list of pieces: a peer that sends empty pieces for ever makes nothing grow.
-        self._partial: bytearray | None = None
+        self.partial: bytearray | None = None
 
     def receive_plaintext(self, plaintext: bytes, messages: list[bytes]) -> int:
         """Append the messages that one opened frame completes; give the control flags met (0 for none).
@@ -137,7 +135,7 @@ class MessageReader:
             position = start + size
             if position > end:
                 raise FrameInvalid("a piece reaches past the end of its frame")
-            if kind == PIECE_LAST and self._partial is None:
+            if kind == PIECE_LAST and self.partial is None:
                 if size > self.size_bytes_max:
                     raise self._too_large(size)
                 messages.append(plaintext[start:position])
@@ -148,15 +146,15 @@ class MessageReader:
         return control
 
     def _receive_part(self, kind: int, part: bytes, messages: list[bytes]) -> None:
-        partial = bytearray() if self._partial is None else self._partial
+        partial = bytearray() if self.partial is None else self.partial
         size = len(partial) + len(part)
         if size > self.size_bytes_max:
             raise self._too_large(size)
         partial += part
         if kind == PIECE_MORE:
-            self._partial = partial
+            self.partial = partial
         else:
-            self._partial = None
+            self.partial = None
             messages.append(bytes(partial))
 
     def _receive_control(self, kind: int, size: int, *, is_at_end: bool) -> int:
@@ -168,7 +166,7 @@ class MessageReader:
             return CONTROL_REKEY
         if not is_at_end:
             raise FrameInvalid("nothing may follow the closing piece")
-        if self._partial is not None:
+        if self.partial is not None:
             raise FrameInvalid("the closing piece came in the middle of a message")
         return CONTROL_CLOSE
 

@@ -214,6 +214,8 @@ class AnswerEnvelope(Struct, frozen=True, array_like=True, forbid_unknown_fields
 
 
 _encoder = msgspec.msgpack.Encoder()
+encode_message = _encoder.encode
+"""Makes the bytes of a message from its outer tuple; `encode_answer` and the others say what belongs into it."""
 _envelope_decoder = msgspec.msgpack.Decoder(Envelope)
 _answer_envelope_decoder = msgspec.msgpack.Decoder(AnswerEnvelope)
 _request_decoders = {row.name: msgspec.msgpack.Decoder(row.request) for row in OPERATIONS.values()}

@@ -30,19 +30,16 @@ class Gate:
         open_until_ns: up to this time (`time.perf_counter_ns`) everything passes unasked.
         committed_position: of the newest entry that a standby may show.
         fresh_ns: when this node was last known to have everything.
+        is_standby: commands are refused here; read on the way of every answer.
     """
 
     def __init__(self) -> None:
         self.open_until_ns = ALWAYS_NS
         self.committed_position = 0
         self.fresh_ns = 0
+        self.is_standby = False
         self._refusal: FortressError | None = None
         self._parked: deque[tuple[Session, bytes]] = deque()
-
-    @property
-    def is_standby(self) -> bool:
-        """True when commands are refused here."""
-        return self._refusal is not None
 
     @property
     def stale_ms(self) -> int:
@@ -54,12 +51,14 @@ class Gate:
     def close(self, refusal: FortressError, dispatcher: Dispatcher) -> None:
         """Be a standby's: refuse all but old reads, with this; who waits is told too."""
         self._refusal = refusal
+        self.is_standby = True
         self.open_until_ns = 0
         self._release(dispatcher)
 
     def open_until(self, until_ns: int, dispatcher: Dispatcher) -> None:
         """Be a primary's, up to this time."""
         self._refusal = None
+        self.is_standby = False
         self.open_until_ns = until_ns
         if self._parked and until_ns > time.perf_counter_ns():
             self._release(dispatcher)

@@ -116,7 +116,7 @@ class Dispatcher:
         request_id = envelope.request_id
         row = session.rows.get(envelope.operation)
         waiting = session.waiting
-        if row is None or request_id in waiting or len(waiting) >= session.outstanding_max:
+        if row is None or (waiting and (request_id in waiting or len(waiting) >= session.outstanding_max)):
             self._refuse_early(session, envelope, row)
             return
         now_ns = perf_counter_ns()

@@ -11,7 +11,7 @@ from fortress.errors import OK, FortressError, LedgerError, Refused, refusal_cod
 from fortress.protocol.connection import State
 from fortress.protocol.fields import Answer
 from fortress.protocol.frames import MESSAGE_SIZE_BYTES_MAX
-from fortress.protocol.messages import encode_answer, encode_error, encode_push
+from fortress.protocol.messages import encode_error, encode_message, encode_push
 from fortress.server.login import Login, LoginRecord
 from fortress.server.wire import Host, Wire
 
@@ -72,10 +72,10 @@ class Session(Wire):
 
     def answer(self, request_id: int, fields: Answer) -> None:
         """Answer a request; a standby says how old the answer may be."""
-        gate = self._host.dispatcher.gate
+        gate = self._gate
         if gate.is_standby and hasattr(fields, "stale_ms"):
             fields = structs.replace(fields, stale_ms=gate.stale_ms)
-        data = encode_answer(request_id, fields)
+        data = encode_message((request_id, OK, fields))
         if len(data) > MESSAGE_SIZE_BYTES_MAX:
             self.refuse(request_id, LedgerError("the answer is larger than a message may be; ask for less at once"))
         else:

@@ -42,7 +42,7 @@ class OperationCounter:
     def record(self, code: int, duration_ns: int) -> None:
         """Count one answer, and how long it took from the request."""
         codes = self.codes
-        codes[code] = codes.get(code, 0) + 1
+        codes[code] = codes[code] + 1 if code in codes else 1
         self.histogram.record(duration_ns)
 
     def count(self, code: int) -> None:

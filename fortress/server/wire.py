@@ -117,8 +117,8 @@ class Wire(asyncio.BufferedProtocol):
 
     __slots__ = (
         *("address", "is_draining", "network", "rows", "session_id", "version", "waiting"),
-        *("_begun_s", "_blocked_s", "_connection", "_ending_s", "_heard_s", "_host", "_is_marked"),
-        *("_is_read_paused", "_out", "_pushes_blocked", "_transport"),
+        *("_begun_s", "_blocked_s", "_buffer", "_connection", "_ending_s", "_gate", "_heard_s", "_host"),
+        *("_is_heard", "_is_marked", "_is_read_paused", "_out", "_pushes_blocked", "_statistics", "_transport"),
     )
 
     # made once TLS stands: a peer that never gets there costs no key pair
@@ -126,9 +126,13 @@ class Wire(asyncio.BufferedProtocol):
 
     def __init__(self, host: Host, *, address: str, network: str) -> None:
         self._host = host
+        self._statistics = host.statistics
+        self._buffer = host.buffer
+        self._gate = host.dispatcher.gate
         self._transport: asyncio.Transport | None = None
         self._out: list[bytes] = []
         self._is_marked = False
+        self._is_heard = False  # since the last look at the clock, which `on_time` takes
         self._is_read_paused = False
         self._begun_s = self._heard_s = host.now()
         self._blocked_s = 0.0
@@ -166,12 +170,11 @@ class Wire(asyncio.BufferedProtocol):
         self._out = []
         if not self._ending_s:
             try:
-                for data in out:
-                    self._connection.send_message(data)
+                data = self._connection.send_messages(out)
             except FortressError as error:  # too large, or the core has closed: the peer cannot be told
                 self._abort("unsendable", error)
                 return
-            self._write()
+            self._write(data)
             if self.is_draining or self._connection.peer_closed:
                 self._close_when_answered()
 
@@ -210,27 +213,26 @@ class Wire(asyncio.BufferedProtocol):
         stream.set_write_buffer_limits(high=WRITE_BUFFER_BYTES_MAX)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._host.buffer
+        return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        host = self._host
         connection = self._connection
-        host.statistics.bytes_received += nbytes
-        self._heard_s = host.now()
+        self._statistics.bytes_received += nbytes
+        self._is_heard = True
         self._is_marked = True  # all that is answered in this pass leaves at its end
         fault: FortressError | None = None
         try:
-            connection.receive_data(host.buffer[:nbytes])
+            connection.receive_data(self._buffer[:nbytes])
         except FortressError as error:
             fault = error
         if not self._ending_s:
-            dispatch = host.dispatcher.dispatch
+            dispatch = self._host.dispatcher.dispatch
             for message in connection.messages_received():
                 dispatch(self, message)
         if fault is not None:
             self._end_by(fault)
         if not self.version:
-            self._write()  # the answer of the handshake is in no queue
+            self._write(connection.data_to_send())  # the answer of the handshake is in no queue
         self.flush()
         if connection.peer_closed:
             self._on_peer_closed()
@@ -273,6 +275,8 @@ class Wire(asyncio.BufferedProtocol):
         elif self._blocked_s:
             if now - self._blocked_s > SLOW_READER_S:
                 self._abort("slow_reader")
+        elif self._is_heard:
+            self._is_heard, self._heard_s = False, now
         elif now - self._heard_s > self._host.idle_s and not self.waiting:
             self._log_end("idle")
             self.finish()
@@ -300,7 +304,7 @@ class Wire(asyncio.BufferedProtocol):
         self._ending_s = self._host.now()
         self._out = []
         self._connection.close()
-        self._write()
+        self._write(self._connection.data_to_send())
         if self._connection.state is State.closed and self._transport is not None:
             self._transport.close()
 
@@ -318,12 +322,11 @@ class Wire(asyncio.BufferedProtocol):
             detail=error.message if error is not None else None,
         )
 
-    def _write(self) -> None:
-        data = self._connection.data_to_send()
+    def _write(self, data: bytes) -> None:
         transport = self._transport
         if not data or transport is None:
             return
-        self._host.statistics.bytes_sent += len(data)
+        self._statistics.bytes_sent += len(data)
         transport.write(data)
         if self._blocked_s and transport.get_write_buffer_size() > self._host.send_buffer_bytes_max:
             self._abort("send_buffer_full")

@@ -179,6 +179,35 @@ def test_messages_arrive_however_the_stream_is_cut(messages: list[bytes], sizes:
     assert received == messages
 
 
+def test_messages_may_be_queued_and_sealed_in_one_go() -> None:
+    """One small message, many, a large one, and what was queued before: the same as one after the other."""
+    client, server = sign_in()
+    for messages in ([b"one"], [b"two", b"three"], [b"x" * 70_000], [b""], []):
+        client.receive_data(server.send_messages(messages))
+        assert client.messages_received() == messages
+    server.send_message(b"earlier")
+    client.receive_data(server.send_messages([b"later"]))
+    assert client.messages_received() == [b"earlier", b"later"]
+
+
+def test_the_answer_of_the_handshake_goes_before_all_messages() -> None:
+    """Also when the first message is sealed before anything was written."""
+    client, server = make_client(), make_server()
+    server.receive_data(client.data_to_send())
+    client.receive_data(server.send_messages([b"hello"]))
+    assert client.messages_received() == [b"hello"]
+
+
+def test_no_message_is_sealed_in_one_go_that_could_not_be_sent() -> None:
+    """Too large before the login, or after the end."""
+    _, server = shake_hands()
+    with pytest.raises(MessageTooLarge):
+        server.send_messages([b"x" * 70_000])
+    server.close()
+    with pytest.raises(LocalProtocolError):
+        server.send_messages([b"late"])
+
+
 def test_the_handshake_may_be_cut_anywhere() -> None:
     """One byte at a time, both messages of the handshake and a frame right behind are understood."""
     client, server = make_client(), make_server()

@@ -53,7 +53,7 @@ def test_frames_come_out_however_the_stream_is_cut(contents: list[bytes], sizes:
     stream = b"".join(encode_frame(content) for content in contents)
     received = [bytes(frame) for read in cut(stream, sizes) for frame in reader.receive_data(read)]
     assert received == contents
-    assert not reader.has_partial
+    assert not reader.partial
 
 
 def test_one_byte_at_a_time_is_enough() -> None:
@@ -74,7 +74,7 @@ def test_a_read_of_many_frames_is_handled_in_one_pass_without_copies() -> None:
     received = reader.receive_data(memoryview(buffer))
     assert [bytes(frame) for frame in received] == [b"first", b"second"]
     assert all(isinstance(frame, memoryview) for frame in received)
-    assert reader.has_partial
+    assert reader.partial
 
 
 def test_an_unfinished_frame_survives_the_reuse_of_the_callers_buffer() -> None:

@@ -124,9 +124,12 @@ async def test_an_idle_connection_is_ended_in_order() -> None:
         client.send("transfer", TRANSFER)
         await until(lambda: world.held)
         session = only_session(world)
+        session.on_time(world.server.now())  # the first look after something was heard begins the wait
         session.on_time(world.server.now() + 31)
         world.release()
         await client.receive()
+        session.on_time(world.server.now() + 29)
+        assert session.is_open
         session.on_time(world.server.now() + 31)
         await client.wait_end()
         assert client.core.peer_closed
