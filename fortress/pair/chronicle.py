@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,8 @@ FILE_BYTES_MAX: Final = 1024 * 1024
 FACT_LENGTH_MAX: Final = 500
 FACTS_MAX: Final = 16
 FILE_MODE: Final = 0o600
+OPTIONAL: Final = re.compile(r"\[([^]]*)\]")
+FACT: Final = re.compile(r"\{(\w+)\}")
 
 Fact = str | int
 
@@ -46,13 +49,30 @@ class Happening(msgspec.Struct, frozen=True, kw_only=True):
 
 
 SENTENCES: Final[dict[str, str]] = {
+    # changes of the register, by the name that the role machine gives them
+    "first": "is the first primary of this pair",
+    "solo": "goes on alone as primary: new entries are on one machine[; epoch {epoch}]",
+    "join": "counts the other node again: entries are on two machines[; epoch {epoch}]",
+    "takeover": "took over as primary[; epoch {epoch}][; nothing had been heard of the other node for {silent_ms} ms]",
+    "switch": "handed over to the other node in order[; epoch {epoch}]",
+    "bump": "is primary again after a restart[; epoch {epoch}]",
+    # what else the role machine tells
+    "joining": "begins to count on the other node, which has everything up to record {lsn} of {end}",
+    "blocked": "holds entries, for neither the other node nor the register answers ({reason})",
+    "switch_over_failed": "could not hand over in time, and stays primary",
+    "wish_refused": "could not do what was asked ({wish}) while {phase}",
+    "takeover_refused": "may not take over: the register does not count this node in epoch {epoch}",
+    "superseded": "learned that epoch {epoch} has begun, and stops acting in {promised}",
+    "peer_left": "was told by the other node that it goes down in order",
+    "peer_broke_rules": "heard from the other node what cannot be ({said}), and did not take it",
+    "register_empty": "found nothing in the register, though epoch {promised} was promised",
+    # what the node tells
     "restarting": "starts anew: {reason}",
     "quarantined": "takes no part until it is rebuilt: {reason}",
     "peer_rejected": "turned away who called as the other node: {reason}",
-    "register_unreachable": "the register does not answer: {reason}",
-    "takeover": "took over as primary; nothing had been heard of the other node for {silent_ms} ms",
+    "register_unreachable": "does not reach the register: {reason}",
 }
-"""Event -> what happened, as people say it; the facts stand in braces."""
+"""Event -> what happened to the node named before it; facts stand in braces, and what needs a fact in brackets."""
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Happening).decode
@@ -119,7 +139,11 @@ def sentence(happening: Happening) -> str:
     if form is None:
         facts = ", ".join(f"{key} {value}" for key, value in happening.facts.items())
         return happening.name.replace("_", " ") + (f" ({facts})" if facts else "")
-    return form.format_map(_Facts(happening.facts))
+    return OPTIONAL.sub(lambda part: _if_known(part[1], happening.facts), form).format_map(_Facts(happening.facts))
+
+
+def _if_known(part: str, facts: Mapping[str, Fact]) -> str:
+    return part if all(name in facts for name in FACT.findall(part)) else ""
 
 
 class _Facts(dict[str, Fact]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import logging
 import stat
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import fortress
 from fortress.pair.chronicle import NAME, OLD_NAME, SENTENCES, Chronicle, Happening, read, sentence
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -76,9 +78,12 @@ def test_a_file_that_cannot_be_written_is_logged(tmp_path: Path, caplog: pytest.
 
 
 def test_events_are_told_in_sentences() -> None:
-    """With their facts; a missing one is a question mark."""
-    assert sentence(happening("takeover", silent_ms=310)).endswith("for 310 ms")
-    assert sentence(happening("takeover")).endswith("for ? ms")
+    """With their facts; a missing one is a question mark, or what needs it is left out."""
+    assert sentence(happening("takeover", silent_ms=310)).endswith(
+        "primary; nothing had been heard of the other node for 310 ms"
+    )
+    assert sentence(happening("takeover")) == "took over as primary"
+    assert sentence(happening("restarting")) == "starts anew: ?"
 
 
 def test_an_unknown_event_is_told_too() -> None:
@@ -91,3 +96,22 @@ def test_an_unknown_event_is_told_too() -> None:
 def test_every_sentence_can_be_said(name: str) -> None:
     """No brace is left open, none of the facts' names is odd."""
     assert sentence(happening(name))
+
+
+def told_names() -> set[str]:
+    """Read from the code which events the pair and the node tell, and by what names it changes the register."""
+    root = Path(fortress.__file__).parent
+    found = set()
+    for path in (*(root / "pair").glob("*.py"), root / "server" / "pairing.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call):
+                called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+                place = {"tell": slice(0, 2), "swap": slice(1, 2)}.get(called, slice(0))
+                names = [each.value for each in node.args[place] if isinstance(each, ast.Constant)]
+                found |= {name for name in names if isinstance(name, str)}
+    return found
+
+
+def test_every_event_that_is_told_has_a_sentence() -> None:
+    """And no sentence is for an event that nobody tells."""
+    assert told_names() == set(SENTENCES)
