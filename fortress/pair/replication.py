@@ -20,6 +20,7 @@ from typing import Any, Final
 from fortress.config import PairSettings
 from fortress.errors import Busy, FortressError, NoPrimary, PeerRejected, RegisterStale, RegisterUnreachable
 from fortress.ledger.records import Record
+from fortress.ledger.records import decode as decode_record
 from fortress.pair import events as e
 from fortress.pair import role
 from fortress.pair.control import Control
@@ -46,6 +47,7 @@ from fortress.pair.shipping import Dialing, Shipper
 PROBE_S: Final = 0.3
 RECORD_VERSION: Final = 1
 SWITCH_S: Final = 5.0
+DECODED_MAX: Final = 4096
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +124,7 @@ class Replication:
         self._is_stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._decoded: dict[int, Record] = {}
+        self._decoded: dict[bytes, Record] = {}
         self.is_register_reachable = True
         self.peer: Member | None = None
         self.peer_seen_us = 0
@@ -208,6 +210,10 @@ class Replication:
         try:
             while self._events and not self._is_stopping:
                 self._step(self._events.popleft())
+        except Exception as error:
+            logger.exception("the pair's part failed")
+            self._is_stopping = True
+            self._host.crash(error)
         finally:
             self._is_stepping = False
 
@@ -385,12 +391,14 @@ class Replication:
             self._shipper.send(message)
 
     def _keep_decoded(self, records: list[Record]) -> None:
+        if len(self._decoded) > DECODED_MAX:
+            self._decoded.clear()  # what is still wanted is decoded again
         for record in records:
-            self._decoded[record.lsn] = record
+            self._decoded[record.hash] = record
 
     def _store(self, action: e.Store) -> None:
-        records = [self._decoded.pop(shipped.mark.lsn) for shipped in action.records]
-        self._decoded.clear()
+        decoded = self._decoded
+        records = [decoded.pop(item.mark.hash, None) or decode_record(item.data) for item in action.records]
         self._host.store(records, self.durable)
 
     def _truncate(self, action: e.Truncate) -> None:

@@ -196,6 +196,13 @@ class Pairing:
         self.tell("quarantined", {"reason": reason})
         self._on_stop(Quarantined(f"this node's data cannot be trusted: {reason}"))
 
+    def crash(self, error: Exception) -> None:
+        """Stop at once; the next start begins from the disk."""
+        if not self._is_ended:
+            self._is_ended = True
+            self._follow("")
+            self._on_stop(LedgerError(f"the pair's part of this node failed: {error!r}"))
+
     def fail(self, error: LedgerError) -> None:
         """Its disk or its books failed: let the other node be primary if it has everything, then stop."""
         if self._is_ended:

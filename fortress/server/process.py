@@ -160,6 +160,7 @@ class Process:
                 account_cache_max=ledger.account_cache_max,
                 id_cache_max=ledger.id_cache_max,
                 id_skew_s=ledger.id_skew_s,
+                is_in_pair=bool(settings.pair.peer),
                 on_progress=on_progress,
             )
 
