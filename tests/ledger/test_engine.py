@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -32,10 +33,11 @@ from fortress.ledger.commands import (
     ReleaseHold,
     ReverseMoney,
 )
+from fortress.ledger.delta import Delta
 from fortress.ledger.engine import Engine
 from fortress.ledger.entries import Posted, decode, encode
 from fortress.ledger.model import BANK_ACTOR, Actor
-from fortress.ledger.records import entries, make_record
+from fortress.ledger.records import Record, entries, make_record
 from tests.ledger.books_fixture import ADMINISTRATOR, ALICE, KEY, NOW_US, TELLER, odd_id, uid
 from tests.ledger.ledger_fixture import DATA_KEY, STORE_KEY, TABLES, Ledger, Row, rebuilt
 
@@ -569,7 +571,7 @@ def forged(ledger: Ledger, change: Any) -> Any:
     blobs = entries(records[-1])
     blobs[-1] = change(blobs[-1])
     previous = records[-2] if len(records) > 1 else None
-    more = {"bank": "alpha", "epoch": 1, "time_us": engine.last.time_us, "commit_lsn": 0}
+    more = {"bank": "alpha", "epoch": 1, "time_us": engine.last.time_us, "commit_lsn": records[-1].commit_lsn}
     return records[:-1], make_record(blobs, previous=previous, tree_root=records[-1].tree_root, **more)
 
 
@@ -648,3 +650,139 @@ def test_every_table_is_compared_in_these_tests(ledger: Ledger) -> None:
     ledger.commit()
     found = {row[0] for row in ledger.engine.store.read("SELECT name FROM sqlite_schema WHERE type = 'table'")}
     assert found == set(TABLES)
+
+
+# --- A member of a pair ----------------------------------------------------------------------------------------------
+class Follower(Ledger):
+    """A ledger that takes what another one made."""
+
+    def take(self, record: Record) -> Delta:
+        self.engine.journal.append(record)
+        delta = self.engine.follow(record)
+        self.unapplied.append(delta)
+        return delta
+
+
+@pytest.fixture
+def follower(tmp_path: Path) -> Iterator[Follower]:
+    (tmp_path / "follower").mkdir()
+    made = Follower(tmp_path / "follower")
+    yield made
+    made.close()
+
+
+def made_here(ledger: Ledger, count: int, *, epoch: int = 1) -> list[Record]:
+    """So many records of one transfer each, as the primary of this epoch makes and commits them."""
+    made = []
+    ledger.engine.epoch = epoch
+    a, b = ledger.account(10_000), ledger.account()
+    for _ in range(count):
+        ledger.pay(a, b, 5)
+        ledger.commit()
+        assert ledger.engine.last is not None
+        made.append(ledger.engine.last)
+    return made
+
+
+@pytest.mark.parametrize("applied", [0, 2, 5])
+def test_a_member_s_tables_get_only_what_is_known_to_be_committed(
+    follower: Follower, ledger: Ledger, applied: int
+) -> None:
+    """The newest record tells how far that is, or the tables do; the others wait, in the working state only."""
+    records = made_here(ledger, 5)
+    for record in records:
+        follower.take(record)
+        if record.lsn <= applied:
+            follower.apply()
+    follower.options["is_in_pair"] = True
+    for _ in range(2):  # opening changes nothing in it
+        follower.reopen()
+        engine = follower.engine
+        committed = max(applied, 4)
+        assert engine.store.applied_lsn == committed and engine.committed == records[committed - 1]
+        assert [record for record, _ in engine.unapplied] == records[committed:]
+        assert engine.last == records[-1] and engine.state.position == ledger.state.position
+    engine.store.apply([delta for _, delta in engine.unapplied] or [follower.take(made_here(ledger, 1)[0])])
+    assert follower.tables() == ledger.tables()
+
+
+def test_alone_everything_durable_is_committed(follower: Follower, ledger: Ledger) -> None:
+    """Nobody else could say otherwise."""
+    records = made_here(ledger, 3)
+    for record in records:
+        follower.take(record)
+    follower.reopen()
+    assert follower.engine.committed == records[-1] and follower.engine.unapplied == []
+    assert follower.tables() == ledger.tables()
+
+
+def test_a_member_that_has_only_its_first_record_knows_nothing_committed(follower: Follower, ledger: Ledger) -> None:
+    """The tables stay empty."""
+    (record,) = made_here(ledger, 1)
+    follower.take(record)
+    follower.options["is_in_pair"] = True
+    follower.reopen()
+    assert follower.engine.committed is None and follower.engine.store.applied_lsn == 0
+    assert [record for record, _ in follower.engine.unapplied] == [record]
+
+
+def test_an_empty_member_opens(follower: Follower) -> None:
+    """With nothing to follow yet."""
+    follower.options["is_in_pair"] = True
+    follower.reopen()
+    assert (follower.engine.committed, follower.engine.unapplied) == (None, [])
+
+
+def test_a_follower_takes_the_next_record_only(follower: Follower, ledger: Ledger) -> None:
+    """Not one again, not one too early, not another bank's; and it goes on with the right one."""
+    first, second, third = made_here(ledger, 3)
+    for wrong in (second, msgspec.structs.replace(first, bank="beta")):
+        with pytest.raises(ChainBroken):
+            follower.engine.follow(wrong)
+    follower.take(first)
+    for wrong in (first, third):
+        with pytest.raises(ChainBroken):
+            follower.engine.follow(wrong)
+    follower.take(second)
+    follower.take(third)
+    follower.apply()
+    assert follower.tables() == ledger.tables()
+
+
+def test_a_follower_takes_the_epoch_of_the_record(follower: Follower, ledger: Ledger) -> None:
+    """So that it never makes a record of an older one; and so does a restart."""
+    for record in [*made_here(ledger, 1), *made_here(ledger, 1, epoch=7)]:
+        follower.take(record)
+        assert follower.engine.epoch == record.epoch
+    follower.reopen()
+    assert follower.engine.epoch == 7
+
+
+def test_who_takes_over_judges_on_top_of_what_it_followed(follower: Follower, ledger: Ledger) -> None:
+    """With the other node's clock an hour ahead of its own: ids of the newest records' time are right, times go on."""
+    records = made_here(ledger, 2)
+    follower.take(records[0])
+    follower.apply()
+    ledger.now_us += 3_600_000_000
+    (late,) = made_here(ledger, 1)
+    follower.take(records[1])
+    follower.take(late)
+    engine = follower.engine
+    assert engine.clock(NOW_US) == late.time_us
+    follower.now_us = NOW_US
+    paid = decode(entries(late)[-1])
+    assert isinstance(paid, Posted)
+    made = follower.do(MoveMoney(ALICE, 3, uid(late.time_us), paid.debit, paid.credit, 1, "EUR"))
+    assert made.status is Status.ok and made.entry.time_us == late.time_us
+    follower.commit()
+    for currency, (_, posted, pending) in balances(follower).items():
+        assert (posted, pending) == (0, 0), currency
+
+
+def test_nothing_is_followed_on_top_of_what_was_judged_here(follower: Follower, ledger: Ledger) -> None:
+    """A node that made entries of its own must forget them first."""
+    first, second = made_here(ledger, 2)
+    follower.take(first)
+    follower.account()
+    with pytest.raises(ChainBroken, match="judged here"):
+        follower.engine.follow(second)
