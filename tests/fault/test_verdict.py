@@ -131,6 +131,15 @@ def test_an_answer_that_cannot_be_is_found(history: History, sentence: str, faul
         raise AssertionError("\n".join(verdict_on(history, stands).findings))
 
 
+def test_a_request_that_nobody_waits_for_any_more_is_unknown(history: History) -> None:
+    """A client that ends before its answer comes has been told nothing: its order may be there, or not."""
+    write_right(history)
+    history.ask("anybody", "transfer", [IDS["batch1"]], [(1, 2, 7)])
+    stands = right_stands() | {IDS["batch1"].hex(): [Stand("posted", 6, 60, (1, 2, 7))]}
+    verdict = judge(list(read(history.path))[-1:], stands)
+    assert (verdict.unknown, verdict.nothing, verdict.findings) == (1, 0, [])
+
+
 def test_many_findings_are_counted_and_few_are_kept(history: History) -> None:
     """A report stays readable when everything is wrong."""
     for _ in range(50):

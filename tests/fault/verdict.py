@@ -132,6 +132,8 @@ def _orders(events: Iterable[Event], verdict: Verdict) -> Iterable[Order]:
                 verdict.counts += 1
                 if not event["low"] <= event["seen"] <= event["high"]:
                     verdict.find(f"the counter showed what is over or never was: {event}")
+    for order, _ in asked.values():  # the client ended before the answer came
+        order.outcome = UNKNOWN if order.outcome == NOTHING else order.outcome
     return orders.values()
 
 
