@@ -15,10 +15,11 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import file_digest, sha256
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import apsw
 import msgspec
@@ -110,8 +111,7 @@ def take(
     try:
         with translated(DATABASE):
             source.execute("BEGIN")  # the copy is of this moment, whatever is written meanwhile
-            sql = "SELECT value FROM meta WHERE key IN ('applied_lsn', 'applied_hash') ORDER BY key"
-            (hash,), (lsn,) = source.execute(sql).fetchall()
+            lsn, hash = _mark_of(source)
         record = next(journal.records(lsn)) if lsn else None
         if record is None or record.hash != hash:
             raise IntegrityFailed(f"the tables hold no record that the journal has: {lsn}")
@@ -195,10 +195,10 @@ class Arrival:
             LedgerError: it could not be read or written; nothing was decided.
         """
         found = {name: digest.digest() for name, digest in self._digests.items()}
-        if self._received != self._sizes or found != digests:
-            raise IntegrityFailed("the snapshot is not what was sent")
         with _told("a snapshot cannot be installed"):
             self._file.close()
+            if self._received != self._sizes or found != digests:
+                raise IntegrityFailed("the snapshot is not what was sent")
             key, record = self._opened_terms(bank)
             _rekey(self._path, key, store_key)
             self._check_tables(record, store_key)
@@ -211,7 +211,8 @@ class Arrival:
 
     def close(self) -> None:
         """Give up what was not installed; may be called twice."""
-        self._file.close()
+        with suppress(OSError):  # what is not written yet may find no space
+            self._file.close()
         if not (self._folder / READY).exists():
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -281,6 +282,12 @@ def _decide(folder: Path, stamp: str) -> None:
     sync_folder(folder)
     os.replace(beside, folder / READY)
     sync_folder(folder)
+
+
+def _mark_of(db: apsw.Connection) -> tuple[int, bytes]:
+    rows: list[Any] = db.execute("SELECT value FROM meta WHERE key LIKE 'applied_%' ORDER BY key DESC").fetchall()
+    (lsn,), (hash,) = rows
+    return lsn, hash
 
 
 def _copy(source: apsw.Connection, path: Path, key: bytes, on_progress: Callable[[int, int], None]) -> None:
