@@ -5,7 +5,7 @@ Journal reads block and are called on threads; everything else is called on the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from fortress.ledger.records import Record
@@ -71,8 +71,8 @@ class Host(Protocol):
     def heard(self, committed: int) -> None:
         """As standby: the primary has just said that everything up to this record is committed."""
 
-    def store(self, records: list[Record], done: Callable[[int], None]) -> None:
-        """Append records of the primary to the journal and follow them; ``done(lsn)`` as they become durable."""
+    def store(self, records: list[Record]) -> None:
+        """Append records of the primary to the journal and follow them; tell replication of those that are durable."""
 
     def commit(self, lsn: int) -> None:
         """Take it that everything up to this record is committed."""
@@ -80,7 +80,7 @@ class Host(Protocol):
     def allow_reads(self, until_us: int) -> None:
         """Answer reads from memory up to this time of the monotonic clock."""
 
-    def restart(self, reason: str, *, truncate_after: Mark | None = None, snapshot: bool = False) -> None:
+    def restart(self, reason: str, *, truncate_after: Mark | None = None) -> None:
         """Close everything, mend the files, and start anew."""
 
     def quarantine(self, reason: str) -> None:

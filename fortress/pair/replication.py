@@ -398,8 +398,11 @@ class Replication:
 
     def _store(self, action: e.Store) -> None:
         decoded = self._decoded
-        records = [decoded.pop(item.mark.hash, None) or decode_record(item.data) for item in action.records]
-        self._host.store(records, self.durable)
+        records = []
+        for shipped in action.records:
+            record = decoded.pop(shipped.mark.hash) if shipped.mark.hash in decoded else decode_record(shipped.data)
+            records.append(record)
+        self._host.store(records)
 
     def _truncate(self, action: e.Truncate) -> None:
         self._host.restart("the journal parts ways with the primary's", truncate_after=action.after)

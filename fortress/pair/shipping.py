@@ -19,7 +19,7 @@ from itertools import islice
 from ssl import SSLContext
 from typing import Final
 
-from fortress.errors import FortressError, JournalCorrupt, PeerRejected, StaleEpoch
+from fortress.errors import FortressError, JournalCorrupt, PeerRejected
 from fortress.ledger.records import Record
 from fortress.ledger.records import encode as encode_record
 from fortress.pair.events import Event, PeerConnected, PeerLost, PeerSaid
@@ -31,13 +31,13 @@ DIAL_S: Final = 2.0
 HELLO_S: Final = 5.0
 DIAL_WAIT_S_MIN: Final = 0.05
 DIAL_WAIT_S_MAX: Final = 2.0
-STEADY_US: Final = 5_000_000
-"""After a connection that held so long, the next try comes at once."""
 CHUNK_RECORDS: Final = 256
 CHUNK_BYTES: Final = 4 * 1024 * 1024
 UNACKED_BYTES_MAX: Final = 16 * 1024 * 1024
 RECENT_RECORDS: Final = 64
 RECENT_BYTES_MAX: Final = 32 * 1024 * 1024
+BEHIND_RECORDS_MAX: Final = 200_000
+"""A standby further behind gets a copy of the tables, which is quicker than every record."""
 BUCKETS: Final = 256
 BUCKET_DIGEST_BYTES: Final = 8
 
@@ -98,6 +98,7 @@ class Shipper:
         self._task: asyncio.Task[None] | None = None
         self._link: Link | None = None
         self._is_live = False
+        self._has_been_up = False
         self._epoch = 0
         self._shipped = 0
         self._recent: deque[tuple[Mark, Shipped]] = deque()
@@ -116,9 +117,7 @@ class Shipper:
 
     # --- What the pair tells it ----
     def start(self, epoch: int) -> None:
-        """Keep a standby from now on, in this epoch; a connection of an epoch before is made anew."""
-        if self._task is not None and self._epoch != epoch and self._link is not None:
-            self._link.end(StaleEpoch(f"epoch {epoch} begins"))
+        """Keep a standby from now on, in this epoch; one that is there stays, since the journal is the same."""
         self._epoch = epoch
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._keep())
@@ -168,14 +167,14 @@ class Shipper:
     async def _keep(self) -> None:
         wait_s = DIAL_WAIT_S_MIN
         while True:
-            started_us = self._clock_us()
+            self._has_been_up = False
             try:
                 await self._serve_one()
             except (OSError, TimeoutError, FortressError) as error:
                 is_refused = isinstance(error, ConnectionRefusedError)
                 logger.debug("replication ended", extra={"fields": {"reason": str(error) or type(error).__name__}})
                 self._on_event(PeerLost(is_refused))
-            if self._clock_us() - started_us > STEADY_US:
+            if self._has_been_up:
                 wait_s = DIAL_WAIT_S_MIN
             await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))
             wait_s = min(2 * wait_s, DIAL_WAIT_S_MAX)
@@ -243,7 +242,8 @@ class Shipper:
             if not isinstance(located, Located):
                 raise PeerRejected(f"the other node says {type(located).__name__} where it was asked for a mark")
             common = located.mark
-        if common is None or common.lsn + 1 < self._history.first_lsn():
+        end = self._history.end().lsn
+        if common is None or common.lsn + 1 < self._history.first_lsn() or end - common.lsn > BEHIND_RECORDS_MAX:
             await self._bring_whole(link)
         return common or Mark()
 
@@ -287,7 +287,7 @@ class Shipper:
             return False
         for previous, shipped in missing:
             self._append(previous, (shipped,), committed)
-        self._is_live = True
+        self._is_live = self._has_been_up = True
         return True
 
     def _read(self, from_lsn: int) -> list[Record]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+from collections.abc import Sequence
 
 from fortress.errors import FortressError
 from fortress.ledger.journal import Journal
@@ -40,15 +41,22 @@ class JournalWriter:
 
         The one before must be done.
         """
-        if not self._submit(record, done):
-            self._worker.submit(self._journal.append, record, done=done)
+        self.write_many((record,), done=done)
 
-    def _submit(self, record: Record, done: Done) -> bool:
-        """Hand the record to the kernel; False when it must go through the thread."""
+    def write_many(self, records: Sequence[Record], *, done: Done) -> None:
+        """Make the next records durable, with one write if they fit; as :meth:`write`.
+
+        After an error the journal's ``last`` tells which are durable for sure.
+        """
+        if not self._submit(records, done):
+            self._worker.submit(self._journal.append_many, records, done=done)
+
+    def _submit(self, records: Sequence[Record], done: Done) -> bool:
+        """Hand the records to the kernel; False when they must go through the thread."""
         if self._kernel is None:
             return False
         try:
-            prepared = self._journal.prepare(record)
+            prepared = self._journal.prepare(*records)
         except FortressError as error:
             self._loop.call_soon(done, None, error)
             return True
@@ -61,7 +69,7 @@ class JournalWriter:
             self._kernel.submit(fd, buffer, offset)
         except OSError:
             return False  # nothing was begun; the thread says what is wrong, if anything is
-        self._under_way = (record, buffer, done)
+        self._under_way = (records[-1], buffer, done)
         return True
 
     def _on_written(self) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Iterable
-from pathlib import Path
 from typing import Final
 
 from fortress.errors import FortressError, Quarantined, SettingInvalid
-from fortress.ledger.cut import truncate_after
 from fortress.ledger.engine import Engine
+from fortress.ledger.orphans import truncate_after
+from fortress.ledger.store import Store
 from fortress.ledger.vault import Vault
 from fortress.pair.chronicle import Chronicle
 from fortress.pair.control import CONTROL_NAME, Control
@@ -18,6 +17,7 @@ from fortress.pair.link import dialing_context, listening_context
 from fortress.pair.register import open_register
 from fortress.pair.replication import Parts, Replication
 from fortress.server.committer import Committer
+from fortress.server.copies import Copies
 from fortress.server.folder import Folder, data_folder
 from fortress.server.handlers import Dispatcher
 from fortress.server.pairing import Pairing, Restart
@@ -112,6 +112,7 @@ def _replication(folder: Folder, pairing: Pairing, engine: Engine, vault: Vault,
     dialing = dialing_context(*files)
     register = open_register(settings.pair, dialing, control.cluster, promised=lambda: control.promised)
     has_begun = engine.last is not None or (settings.folder / BOOTSTRAP_FILE).exists()
+    copies = Copies(folder, engine, on_installed=lambda: pairing.restart("a copy of the primary's tables came"))
     parts = Parts(
         bank=settings.node.bank,
         name=settings.node.name,
@@ -122,8 +123,8 @@ def _replication(folder: Folder, pairing: Pairing, engine: Engine, vault: Vault,
         history=JournalHistory(engine),
         people=People(vault),
         host=pairing,
-        send_snapshot=pairing.send_snapshot,
-        take_snapshot=pairing.take_snapshot,
+        send_snapshot=copies.send,
+        take_snapshot=copies.take,
         on_digest=pairing.compare_digest,
     )
     committed = engine.committed.lsn if engine.committed else 0
@@ -143,20 +144,19 @@ def mend(folder: Folder, restart: Restart) -> None:
     if restart.truncate_after is None:
         return
     data = data_folder(folder.settings)
+    settings = folder.settings
+    store = Store(data / "ledger.db", folder.keyring.store_key, cache_mb=settings.ledger.cache_mb)
+    try:
+        applied_lsn = store.applied_lsn
+    finally:
+        store.close()
     truncate_after(
         data / "journal",
         folder.keyring.data_key,
-        bank=folder.settings.node.bank,
+        bank=settings.node.bank,
         lsn=restart.truncate_after.lsn,
-        orphans=_made(data / ORPHANS_NAME),
+        hash=restart.truncate_after.hash,
+        orphans=data / ORPHANS_NAME,
+        applied_lsn=applied_lsn,
+        segment_bytes=settings.ledger.segment_bytes,
     )
-
-
-def _made(path: Path) -> Path:
-    path.mkdir(mode=0o700, exist_ok=True)
-    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    return path

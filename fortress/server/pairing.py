@@ -16,15 +16,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from fortress.config import PairSettings
-from fortress.errors import FortressError, LedgerError, LocalProtocolError, Quarantined
+from fortress.errors import FortressError, LedgerError, Quarantined
 from fortress.ledger.engine import Engine
 from fortress.ledger.records import Record
 from fortress.pair import role
 from fortress.pair.chronicle import Chronicle
 from fortress.pair.control import Control
 from fortress.pair.events import Wish
-from fortress.pair.link import Link
-from fortress.pair.messages import Mark, Message, TableDigest
+from fortress.pair.messages import Mark, TableDigest
 from fortress.pair.replication import Replication
 from fortress.pair.role_state import Phase
 from fortress.server.committer import Committer
@@ -45,12 +44,10 @@ class Restart:
     Attributes:
         reason: for people.
         truncate_after: where its journal has to be cut off first; None: nowhere.
-        snapshot: whether a whole copy waits to be put in place.
     """
 
     reason: str
     truncate_after: Mark | None = None
-    snapshot: bool = False
 
 
 class Pairing:
@@ -157,9 +154,9 @@ class Pairing:
         self._gate.close(refusal, self._dispatcher)
 
     # --- Records ----
-    def store(self, records: list[Record], done: Callable[[int], None]) -> None:
+    def store(self, records: list[Record]) -> None:
         """Write records of the primary."""
-        self._replica.store(records, done)
+        self._replica.store(records)
 
     def commit(self, lsn: int) -> None:
         """Take it that everything up to this record is committed."""
@@ -177,12 +174,12 @@ class Pairing:
             self._gate.open_until(until_us * 1000, self._dispatcher)
 
     # --- Ends ----
-    def restart(self, reason: str, *, truncate_after: Mark | None = None, snapshot: bool = False) -> None:
+    def restart(self, reason: str, *, truncate_after: Mark | None = None) -> None:
         """Close everything and start anew."""
         if not self._is_ended:
             self._is_ended = True
             self.tell("restarting", {"reason": reason})
-            self._on_restart(Restart(reason, truncate_after, snapshot))
+            self._on_restart(Restart(reason, truncate_after))
 
     def quarantine(self, reason: str) -> None:
         """Stop; a start is refused until the data was rebuilt from the other node."""
@@ -230,14 +227,6 @@ class Pairing:
 
     def _has_begun(self) -> bool:
         return hasattr(self, "replication")
-
-    async def send_snapshot(self, link: Link, epoch: int) -> None:
-        """Send a copy of everything to a standby that the journal cannot bring up."""
-        raise LocalProtocolError("no snapshot")
-
-    async def take_snapshot(self, message: Message) -> None:
-        """Take a part of a copy of everything; after the last one, start anew from it."""
-        raise LocalProtocolError("no snapshot")
 
     def compare_digest(self, message: TableDigest) -> None:
         """Take note of what the primary's tables amount to; compared when this node's are there."""

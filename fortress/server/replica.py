@@ -15,6 +15,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Final, Protocol
 
 from fortress.errors import DiskFull, FortressError, LedgerError, NoPrimary, NotPrimary
@@ -28,6 +29,7 @@ from fortress.server.logs import log_event
 from fortress.server.workers import Done
 
 DISK_RETRY_S: Final = 0.5
+STORE_RECORDS_MAX: Final = 64
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +65,7 @@ class Replica:
         self._writer = JournalWriter(engine.journal, self._loop)
         self._made: tuple[int, Done] | None = None  # the record of this primary that is not committed
         self._shipped = 0
-        self._to_write: deque[tuple[Record, Callable[[int], None]]] = deque()
+        self._to_write: deque[Record] = deque()
         self._to_follow: deque[Record] = deque()
         self._tail: deque[tuple[Record, Delta]] = deque(engine.unapplied)
         self._committed = engine.committed.lsn if engine.committed else 0
@@ -95,9 +97,9 @@ class Replica:
         self._writer.close()
 
     # --- As standby: what the pair brings ----
-    def store(self, records: list[Record], done: Callable[[int], None]) -> None:
-        """Write records of the primary, in order; ``done(lsn)`` as each is durable."""
-        self._to_write.extend((record, done) for record in records)
+    def store(self, records: list[Record]) -> None:
+        """Write records of the primary, in order; those that come while the disk works go together."""
+        self._to_write.extend(records)
         if not self._is_storing:
             self._store_next()
 
@@ -106,24 +108,30 @@ class Replica:
             self._is_storing = False
             return
         self._is_storing = True
-        record, done = self._to_write[0]
+        records = tuple(islice(self._to_write, STORE_RECORDS_MAX))
 
         def written(_: object, error: BaseException | None) -> None:
             if error is None:
-                self._to_write.popleft()
-                self._stored(record, done)
+                self._stored(records[-1].lsn)
             elif isinstance(error, DiskFull):
                 log_event(logger, logging.WARNING, "journal waits", reason=error.message)
-                self._loop.call_later(DISK_RETRY_S, self._store_next)
+                self._stored(self._engine.journal.end[0], is_full=True)
             else:
                 self._on_fatal(error if isinstance(error, LedgerError) else LedgerError(f"writing failed: {error}"))
 
-        self._writer.write(record, done=written)
+        self._writer.write_many(records, done=written)
 
-    def _stored(self, record: Record, done: Callable[[int], None]) -> None:
-        self._to_follow.append(record)
-        done(record.lsn)
-        self._store_next()
+    def _stored(self, lsn: int, *, is_full: bool = False) -> None:
+        """Go on after a write: everything up to this record is durable."""
+        before = len(self._to_write)
+        while self._to_write and self._to_write[0].lsn <= lsn:
+            self._to_follow.append(self._to_write.popleft())
+        if len(self._to_write) < before:
+            self.pair.durable(lsn)
+        if is_full:
+            self._loop.call_later(DISK_RETRY_S, self._store_next)
+        else:
+            self._store_next()
         if not self._is_following:
             self._is_following = True
             self._loop.call_soon(self._follow)
