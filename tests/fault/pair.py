@@ -114,10 +114,15 @@ class Witness:
             )
         return self
 
-    def signal(self, number: int) -> None:
-        """Send it a signal."""
+    def pause(self) -> None:
+        """Stop it in the middle of whatever it does (SIGSTOP)."""
         assert self.process is not None
-        self.process.send_signal(number)
+        self.process.send_signal(signal.SIGSTOP)
+
+    def wake(self) -> None:
+        """Let it go on."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """End it as a crash does; nothing happens if it does not run."""
@@ -200,7 +205,9 @@ class Pair:
         """Give the node of a host, to be started by whoever asked."""
         variables = dict(self.layout.variables.get(host, {}))
         arguments = ("--set", f"monitor.host={self._address(host)}")
-        return Member(host, folder, self._prefix(host), arguments=arguments, variables=variables)
+        made = Member(host, folder, self._prefix(host), arguments=arguments, variables=variables)
+        made.log_file = self.parent / f"{host}.log"  # the node's disk may be taken away
+        return made
 
     def _prefix(self, host: str) -> list[str]:
         return self.network.command(host) if self.network else []
