@@ -62,6 +62,9 @@ class Host(Protocol):
     async def quiet(self) -> None:
         """Wait, after :meth:`hold`, until everything begun is in records."""
 
+    def set_blocked(self, *, is_blocked: bool) -> None:
+        """As primary: nothing can be committed until the other node or the register is there; or that is over."""
+
     def stand_by(self, *, is_clean: bool, primary: str) -> None:
         """Take no commands; ``primary`` tells clients where to go, empty when nobody knows."""
 

@@ -224,9 +224,13 @@ class Replication:
         elif type(event) is e.PeerLost and self._is_following:
             self._is_following = False
             self._host.follow("")
+        phase = self.state.phase
         self.state, actions = role.step(self.state, event, now_us)
         for action in actions:
             self._deeds[type(action)](action)
+        if self.state.phase is not phase:
+            self._host.tell("phase", {"before": phase.value, "now": self.state.phase.value})
+            self._host.set_blocked(is_blocked=self.state.phase is Phase.blocked)
         if type(event) is e.PeerSaid and type(event.message) is Append:
             self._host.heard(event.message.committed)
         if type(event) is not e.RecordMade and type(event) is not e.RecordsDurable:
@@ -330,6 +334,12 @@ class Replication:
         except TimeoutError:
             raise NoPrimary("this node could not become primary; 'fortress events' says why") from None
 
+    def apply(self, settings: PairSettings) -> None:
+        """Take over settings that may change while the node runs."""
+        self._settings = settings
+        self.state = role.reconfigured(self.state, times_of(settings))
+        self.feed(e.Tick())
+
     def wish(self, wish: e.Wish) -> None:
         """Tell the machine a wish that is done at once."""
         self.feed(e.Wished(wish))
@@ -361,6 +371,7 @@ class Replication:
                 event = e.RegisterRead(await self._parts.register.get())
             else:
                 event = e.RegisterSwapped(await self._parts.register.compare_and_set(swap.expected, swap.fresh))
+                self._tell_swap(swap)
             self.is_register_reachable = True
         except Conflict as conflict:
             self.is_register_reachable = True
@@ -371,6 +382,13 @@ class Replication:
             self.is_register_reachable = False
             event = e.RegisterSilent()
         self.feed(event)
+
+    def _tell_swap(self, swap: e.SwapRegister) -> None:
+        """Write down what the register took, and for a takeover how long the primary had been silent."""
+        facts: dict[str, str | int] = {"epoch": swap.fresh.epoch, "primary": swap.fresh.primary.name}
+        if swap.name == "takeover" and self.primary_seen_us:
+            facts["silent_ms"] = (self._clock_us() - self.primary_seen_us) // 1000
+        self._host.tell(swap.name, facts)
 
     def _promise(self, action: e.PromiseEpoch) -> None:
         self._start(self._write_promise(action.epoch))

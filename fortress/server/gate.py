@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from fortress.errors import Busy, FortressError
 from fortress.protocol.fields import Request
-from fortress.protocol.messages import OF_EVERY_NODE, is_for_standby
+from fortress.protocol.messages import OF_EVERY_NODE, decode_envelope, is_for_standby
 
 if TYPE_CHECKING:
     from fortress.server.handlers import Dispatcher
@@ -80,6 +80,14 @@ class Gate:
         if is_seen and is_for_standby(operation, request, self.stale_ms):
             return True
         raise type(self._refusal)(self._refusal.message, self._refusal.facts)
+
+    def refuse_parked(self, error: FortressError) -> None:
+        """Tell all who wait here that it takes too long."""
+        parked, self._parked = self._parked, deque()
+        for session, message in parked:
+            if session.is_open:
+                session.refuse_uncounted(decode_envelope(message).request_id, type(error)(error.message, error.facts))
+                session.flush()
 
     def _release(self, dispatcher: Dispatcher) -> None:
         parked, self._parked = self._parked, deque()

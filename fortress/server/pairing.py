@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from fortress.config import PairSettings
-from fortress.errors import FortressError, LedgerError, Quarantined
+from fortress.errors import Busy, FortressError, LedgerError, NoPrimary, Quarantined
 from fortress.ledger.engine import Engine
 from fortress.ledger.records import Record
 from fortress.pair import role
@@ -31,6 +31,8 @@ from fortress.server.handlers import Dispatcher
 from fortress.server.logs import log_event
 from fortress.server.replica import Replica
 
+DISK_WATCH_S: Final = 1.0
+DISK_WAIT_S: Final = 60.0
 PROXY_S: Final = 2.0
 """How long a node whose disk failed tries to make the other one primary before it stops."""
 
@@ -102,6 +104,8 @@ class Pairing:
         self._is_primary = False
         self._is_ready = False
         self._is_ended = False
+        self._is_busy = False
+        self._busy_timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._follow("")
 
@@ -135,9 +139,26 @@ class Pairing:
         while not self._committer.is_quiet:
             await asyncio.sleep(0.001)
 
+    def set_blocked(self, *, is_blocked: bool) -> None:
+        """While nothing can be committed requests wait, but not for ever."""
+        if self._busy_timer is not None:
+            self._busy_timer.cancel()
+            self._busy_timer = None
+        if is_blocked:
+            self._busy_timer = asyncio.get_running_loop().call_later(self._settings.hold_s, self._be_busy)
+        elif self._is_busy and self._is_primary:
+            self._is_busy = False
+            self._committer.take_commands()
+
+    def _be_busy(self) -> None:
+        self._is_busy = True
+        error = Busy("the other node and the register do not answer, so nothing can be committed")
+        self._committer.refuse_commands(error)
+        self._gate.refuse_parked(error)
+
     def stand_by(self, *, is_clean: bool, primary: str) -> None:
         """Take no commands any more; if something would have to be forgotten, start anew."""
-        self._is_primary = self._is_ready = False
+        self._is_primary = self._is_ready = self._is_busy = False
         is_clean = is_clean and self._replica.is_clean
         self._follow(primary)
         if not is_clean:
@@ -220,6 +241,8 @@ class Pairing:
     def tell(self, name: str, facts: dict[str, str | int]) -> None:
         """Write an event down, for people and for the log."""
         log_event(logger, logging.INFO, name.replace("_", " "), **facts)
+        if name == "phase":
+            return  # what led to it is an event of its own
         self._chronicle.write(name, epoch=self.replication.state.promised if self._has_begun() else 0, facts=facts)
         if name == "takeover":
             self.failovers += 1
@@ -234,6 +257,8 @@ class Pairing:
     async def stop(self) -> None:
         """End the pair's part of this node."""
         self._is_ended = True
+        if self._busy_timer is not None:
+            self._busy_timer.cancel()
         await self.replication.stop()
         for task in self._tasks:
             task.cancel()
@@ -244,6 +269,17 @@ class Pairing:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def watch_disk(self, is_low: Callable[[], bool]) -> None:
+        """Hand over when this node's disk is nearly full, as long as the other one's may have room."""
+        while True:
+            await asyncio.sleep(DISK_WATCH_S)
+            if is_low() and self._is_ready:
+                try:
+                    await self.replication.switch_over(Wish.disk_low)
+                except (NoPrimary, Busy) as error:
+                    log_event(logger, logging.WARNING, "not handed over", reason=error.message)
+                await asyncio.sleep(DISK_WAIT_S)
 
     # --- For operators ----
     def commands(self) -> dict[str, Callable[..., Awaitable[dict[str, Any]]]]:

@@ -196,6 +196,8 @@ class Process:
             asyncio.create_task(process._watch_books()),
             asyncio.create_task(process._warm_up()),
         ]
+        if process.pairing is not None:
+            process._chores.append(asyncio.create_task(process.pairing.watch_disk(process._is_disk_full)))
         return process
 
     async def _enter_pair(self, engine: Engine, vault: Vault, control: Control) -> None:
@@ -327,6 +329,9 @@ class Process:
         else:
             self._on_stop(error)
 
+    def _is_disk_full(self) -> bool:
+        return bool(self.committer.statistics()["disk_full"])
+
     def _on_restart(self, restart: Restart) -> None:
         self.restart = restart
         self.stopped.set()
@@ -351,6 +356,8 @@ class Process:
         self.node.throttle.settings = settings.login
         logging.getLogger(logs.ROOT).setLevel(settings.log.level.upper())
         log_event(logger, logging.INFO, "settings reloaded", waiting_for_restart=", ".join(waiting))
+        if self.pairing is not None:
+            self.pairing.replication.apply(settings.pair)
         self.folder.load_certificates()
         self.server.identity_payload = self.folder.identity_payload
         self._certificate_expiry = _expiry_of(self.folder)
