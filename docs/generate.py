@@ -17,7 +17,7 @@ from msgspec import inspect
 
 from docs import commands, example
 from fortress import config, errors
-from fortress.client.calls import NOT_REPEATABLE, SETTLED_BY_REPEAT
+from fortress.client.attempts import NOT_REPEATABLE, SETTLED_BY_REPEAT
 from fortress.ledger import acts, entries, hold_rules, model, records, rules, segment
 from fortress.protocol import connection, fields, frames, identity, messages, proofs, schnorr
 from fortress.server.handlers import ONLY_BEFORE_LOGIN

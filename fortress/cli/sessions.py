@@ -198,7 +198,6 @@ def passwd_command(password_file: Path | None, new_password_file: Path | None) -
 
     async def change(me: Me) -> None:
         await me.change_password(old, new)
-        await me.renew()  # the bank refuses all tokens from before the change
 
     visit(call, change)
     show(call, {"changed": True}, "The password is changed.")

@@ -134,6 +134,8 @@ def show_result(call: Call, result: SimulationResult) -> None:
         result_json(result),
         Table(columns=columns, rows=rows),
         f"{result.tasks_per_s:.0f} tasks a second in {result.elapsed_s:.2f} s\n",
+        f"{result.acknowledged} acknowledged, {result.refused} refused, {result.settled} unknown at first and then"
+        f" settled, {result.unknown} unknown; longest time without an acknowledgement {result.outage_s:.2f} s\n",
         Table(columns=("State", "Check", "Detail"), rows=checks),
         *([Table(columns=(">Times", "Error"), rows=errors)] if errors else []),
     )
@@ -151,4 +153,9 @@ def result_json(result: SimulationResult) -> Json:
         "steps": [{name: getattr(row, name) for name in names} for row in result.steps],
         "checks": [{"name": check.name, "passed": check.passed, "detail": check.detail} for check in result.checks],
         "errors": dict(result.errors),
+        "acknowledged": result.acknowledged,
+        "refused": result.refused,
+        "unknown_then_settled": result.settled,
+        "unknown": result.unknown,
+        "outage_s": round(result.outage_s, 3),
     }

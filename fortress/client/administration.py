@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fortress.client.attempts import Attempts
 from fortress.client.calls import Calls
 from fortress.client.ids import new_id
 from fortress.client.link import Link
@@ -53,9 +54,17 @@ class Administration:
     async def invite(
         self, role: str = "customer", *, valid_s: int = 7 * 86400, id: bytes | None = None
     ) -> InviteAnswer:
-        """Make a one-use code with which a person registers by themselves (administrator)."""
-        answer: InviteAnswer = await self._calls.call("invite", Invite(id or new_id(), role, valid_s))
-        return answer
+        """Make a one-use code with which a person registers by themselves (administrator).
+
+        The code is shown once: a try whose answer was lost leaves one behind that nobody knows, and without an id of
+        the caller's another is made.
+        """
+
+        async def flow(link: Link, timeout_s: float) -> InviteAnswer:
+            answer: InviteAnswer = await link.request("invite", Invite(id or new_id(), role, valid_s), timeout_s)
+            return answer
+
+        return await self._calls.converse("invite", flow)
 
     async def create_user(
         self,
@@ -94,7 +103,7 @@ class Administration:
             answer: UserAnswer = await link.request("create_user", request, timeout_s)
             return answer
 
-        answer = await self._calls.converse("create_user", flow)
+        answer = await self._calls.converse(Attempts("create_user", id=id), flow)
         self._calls.note_position(answer)
         return answer
 

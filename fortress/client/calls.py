@@ -3,7 +3,8 @@
 What happens to a request that got no answer depends on what is known. Told that nothing was done (busy, not primary,
 going down, not reached), it is simply made again. Told nothing (connection gone, no answer in time), it is made again
 because the bank does one id once and setting a state twice is setting it once; the few operations for which that does
-not hold end as `OutcomeUnknown`. When the time is up the error says which of the two it is.
+not hold end as `OutcomeUnknown`. When the time is up the error says which of the two it is. Each further try may go to
+another node; see `fortress.client.attempts`.
 
 After a reconnect the session goes on by its token, before any request is made on the new connection. The token is
 renewed in the background when six tenths of its time are over.
@@ -13,42 +14,37 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final, TypeVar
 
+from msgspec import structs
+
 from fortress.client.address import Address
-from fortress.client.ids import format_id
+from fortress.client.attempts import AGAIN, UNDECIDED, Attempts, wanted_state
 from fortress.client.link import Link
-from fortress.client.route import Route, waits
+from fortress.client.replica import Replica
+from fortress.client.route import OPEN_S_MAX, Route
 from fortress.client.trust import Trust
 from fortress.errors import (
     AuthenticationError,
     Busy,
-    DeadlinePassed,
-    Facts,
     FortressError,
     LocalProtocolError,
     NotPrimary,
-    OutcomeUnknown,
+    NotSignedIn,
     Refused,
-    ShuttingDown,
-    Status,
     Unreachable,
 )
+from fortress.protocol.accounts import AccountsAnswer, AccountView, GetAccount
+from fortress.protocol.administration import StatusAnswer
 from fortress.protocol.fields import Done, Request
-from fortress.protocol.messages import OPERATIONS
 from fortress.protocol.sessions import Renew, Resume, SignedIn
 
 TIMEOUT_S: Final = 5.0
 DEADLINE_S: Final = 30.0
 RENEW_AFTER: Final = 0.6
 RENEW_S_MIN: Final = 1.0
-
-NOT_REPEATABLE: Final = {"register", "change_key"}
-"""Operations that would be refused when they are done already, and whose proof is good on one channel only."""
-SETTLED_BY_REPEAT: Final = {"freeze", "unfreeze", "close_account", "reopen"}
-"""Operations whose repeat finds the state set already, which is what was wanted."""
-UNDECIDED: Final = (OutcomeUnknown, DeadlinePassed)
-ELSEWHERE: Final = (NotPrimary, ShuttingDown)
+STALE_MS_MAX: Final = 10_000
 
 T = TypeVar("T")
 
@@ -62,6 +58,7 @@ class Calls:
         timeout_s: how long one try may take.
         deadline_s: how long all tries of one request may take together.
         agent: what this client calls itself.
+        stale_ms_max: how old the answers to reads may be that a standby gives; 0: ask the primary alone.
 
     Attributes:
         position: the highest journal position that the bank has confirmed to this client.
@@ -76,6 +73,7 @@ class Calls:
         timeout_s: float = TIMEOUT_S,
         deadline_s: float = DEADLINE_S,
         agent: str = "",
+        stale_ms_max: int = 0,
     ) -> None:
         self.bank = address.bank
         self.timeout_s = timeout_s
@@ -83,6 +81,11 @@ class Calls:
         self.position = 0
         self.signed_in: SignedIn | None = None
         self.route = Route(address, trust, on_open=self._resume, agent=agent, timeout_s=timeout_s)
+        self._replica: Replica | None = None
+        if stale_ms_max and self.route.has_choice:
+            on_open = partial(self._resume, stale_ms_max=stale_ms_max)
+            reading = Route(address, trust, on_open=on_open, agent=agent, timeout_s=timeout_s)
+            self._replica = Replica(reading, self.route, stale_ms_max=stale_ms_max)
         self._renewal: asyncio.Task[None] | None = None
         self._is_closed = False
 
@@ -99,21 +102,39 @@ class Calls:
         """
 
         async def flow(link: Link, timeout_s: float) -> Any:
-            return await link.request(operation, fields, timeout_s)
+            answer = await link.request(operation, fields, timeout_s)
+            if getattr(answer, "stale_ms", 0):  # a primary's answer was asked for
+                raise NotPrimary("a standby answered")
+            return answer
 
-        doubt = _Doubt(operation, _facts_of(operation, fields))
+        attempts = Attempts(operation, fields)
         try:
-            answer = await self.converse(doubt, flow, deadline_s=deadline_s)
+            answer = await self.converse(attempts, flow, deadline_s=deadline_s)
         except Refused as error:
-            if not doubt.is_settled_by(error):
+            if not attempts.is_settled_by(error):
                 raise
-            return Done(replayed=True)
+            return await self._settled(attempts, operation, fields)
+        self.note_position(answer)
+        return answer
+
+    async def read(self, operation: str, fields: Request) -> Any:
+        """Make a request that has ``min_position``: its answer is no older than anything this client has seen.
+
+        It goes to a standby if the client was told that it may.
+
+        Raises:
+            FortressError: as :meth:`call`.
+        """
+        fields = structs.replace(fields, min_position=self.position)
+        answer = await self._replica.read(operation, fields) if self._replica is not None and self.signed_in else None
+        if answer is None:
+            return await self.call(operation, fields)
         self.note_position(answer)
         return answer
 
     async def converse(
         self,
-        doubt: str | _Doubt,
+        attempts: str | Attempts,
         flow: Callable[[Link, float], Awaitable[T]],
         *,
         deadline_s: float | None = None,
@@ -121,50 +142,58 @@ class Calls:
         """Have a conversation of one or more requests on one connection, from its beginning again if that ends.
 
         Args:
-            doubt: the operation that matters, which decides what may be repeated.
+            attempts: or the operation that matters, which decides what may be repeated.
             flow: takes the connection and how long a request may take.
             deadline_s: as in :meth:`call`.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + (self.deadline_s if deadline_s is None else deadline_s)
-        doubt = _Doubt(doubt, {"operation": doubt}) if isinstance(doubt, str) else doubt
-        for wait_s in waits():
+        attempts = Attempts(attempts) if isinstance(attempts, str) else attempts
+        while True:
             link: Link | None = None
             try:
-                link = await self._link()
-                return await flow(link, max(min(self.timeout_s, deadline - loop.time()), 0.001))
-            except (Busy, Unreachable, *ELSEWHERE, *UNDECIDED) as error:
-                if link is not None:
-                    self._turn_from(link, error, doubt)
-                if not doubt.is_final and loop.time() + wait_s < deadline:
-                    await asyncio.sleep(wait_s)
-                    continue
-                if not doubt.is_doubtful:
-                    raise
-                raise doubt.unknown() from error
+                link = await self._link(deadline)
+                try_s = attempts.try_s(self.timeout_s, has_choice=self.route.has_choice)
+                return await flow(link, max(min(try_s, deadline - loop.time()), 0.001))
+            except AGAIN as error:
+                wait_s = attempts.note(error, was_sent=link is not None)
+                if link is not None and attempts.is_worn and (self.route.has_choice or not isinstance(error, Busy)):
+                    self.route.leave(link, error)
+                if attempts.is_final or loop.time() + wait_s >= deadline:
+                    end = attempts.end(error)
+                    break
             except FortressError as error:
-                # only the bank's rules speak about the tries before this one too
-                if isinstance(error, Refused) or not doubt.is_doubtful:
+                if attempts.is_verdict(error):
                     raise
-                raise doubt.unknown() from error
-        raise LocalProtocolError("waits never end")
+                raise attempts.unknown() from error
+            await asyncio.sleep(wait_s)
+        raise end
 
-    def _turn_from(self, link: Link, error: FortressError, doubt: _Doubt) -> None:
-        if isinstance(error, UNDECIDED):
-            doubt.grow()
-        if isinstance(error, (*ELSEWHERE, *UNDECIDED)):
-            self.route.leave(link, error)
+    async def _settled(self, attempts: Attempts, operation: str, fields: Request) -> Done:
+        """Look whether an account is in the state that a lost try was to bring about, as the repeat's refusal says."""
+        try:
+            view: AccountView = await self.call("get_account", GetAccount(getattr(fields, "account", 0)))
+        except FortressError as error:
+            raise attempts.unknown() from error
+        if view.state != wanted_state(operation, fields):
+            raise attempts.unknown()
+        return Done(view.position, replayed=True)
 
     def note_position(self, answer: object) -> None:
         """Remember how far the bank's journal is known to go, so that later reads are no older."""
-        position = getattr(answer, "position", 0)
+        if isinstance(answer, StatusAnswer):
+            return  # what a node has, the bank may not have
+        if isinstance(answer, AccountsAnswer):
+            position = max((view.position for view in answer.accounts), default=0)
+        else:
+            position = getattr(answer, "position", 0) or getattr(answer, "tree_size", 0)
         self.position = max(self.position, position)
 
-    async def _link(self) -> Link:
+    async def _link(self, deadline: float) -> Link:
         if self._is_closed:
             raise LocalProtocolError("the client is closed")
         try:
-            return await self.route.link()
+            return await self.route.link(deadline)
         except UNDECIDED as error:
             # it was the resuming that got no answer, so nothing of the request itself is in doubt
             raise Unreachable("the session could not be resumed in time") from error
@@ -184,6 +213,8 @@ class Calls:
         self.forget_session()
         if renewal is not None:
             await asyncio.wait([renewal])
+        if self._replica is not None:
+            await self._replica.close()
         await self.route.close()
 
     # --- the session --------------------------------------------------------------------------------------------
@@ -201,6 +232,16 @@ class Calls:
         if self._renewal is not None:
             self._renewal.cancel()
             self._renewal = None
+        if self._replica is not None:
+            self._replica.forget()
+
+    def leave_session(self) -> None:
+        """Forget the session; a connection that has signed in stays signed in, so a new session takes a new one."""
+        if self.signed_in is not None:
+            self.forget_session()
+            link = self.route.current
+            if link is not None:
+                self.route.drop(link)
 
     async def renew(self) -> SignedIn:
         """Get a new token for the session now."""
@@ -208,10 +249,16 @@ class Calls:
         self.signed_in = signed_in
         return signed_in
 
-    async def _resume(self, link: Link) -> None:
-        if self.signed_in is not None:
-            signed_in = await link.request("resume", Resume(self.signed_in.token), self.timeout_s)
-            link.login_done()
+    async def _resume(self, link: Link, stale_ms_max: int = 0) -> None:
+        """Go on with the session on a new connection, if there is one; without, nobody is read for."""
+        if self.signed_in is None:
+            if stale_ms_max:
+                raise NotSignedIn
+            return
+        timeout_s = min(self.timeout_s, OPEN_S_MAX) if self.route.has_choice else self.timeout_s
+        signed_in = await link.request("resume", Resume(self.signed_in.token, stale_ms_max), timeout_s)
+        link.login_done()
+        if not stale_ms_max:
             self.signed_in = signed_in
 
     async def _keep_renewed(self) -> None:
@@ -231,38 +278,3 @@ class Calls:
             return 0.0
         bank_now_s = link.hello.time_us / 1e6 + asyncio.get_running_loop().time() - link.hello_at
         return max(self.signed_in.token_expires_us / 1e6 - bank_now_s, 0.0)
-
-
-class _Doubt:
-    """Whether something may have been done that nobody has confirmed yet."""
-
-    __slots__ = ("_facts", "_operation", "is_doubtful")
-
-    def __init__(self, operation: str, facts: Facts) -> None:
-        self._operation = operation
-        self._facts = facts
-        self.is_doubtful = False
-
-    def grow(self) -> None:
-        """Take that a try ended without an answer; reading twice is never in doubt."""
-        row = OPERATIONS.get(self._operation)
-        self.is_doubtful |= row is None or row.writes
-
-    @property
-    def is_final(self) -> bool:
-        """Whether it must not be tried again."""
-        return self.is_doubtful and self._operation in NOT_REPEATABLE
-
-    def is_settled_by(self, refusal: Refused) -> bool:
-        """Whether a refusal of a repeat only says that the wanted state is there."""
-        is_conflict = refusal.status is Status.account_state_conflict
-        return self.is_doubtful and is_conflict and self._operation in SETTLED_BY_REPEAT
-
-    def unknown(self) -> OutcomeUnknown:
-        """Make the error that says so."""
-        return OutcomeUnknown(f"no answer to {self._operation!r}; it may or may not have been done", self._facts)
-
-
-def _facts_of(operation: str, fields: Request) -> Facts:
-    id = getattr(fields, "id", None)
-    return {"operation": operation, "id": format_id(id)} if isinstance(id, bytes) else {"operation": operation}

@@ -1,8 +1,8 @@
 """The way in: connect to a bank, sign in or register, and get a :class:`Me` to act with.
 
-    async with fortress.connect("fortress://127.0.0.1:7611/a", ca="ca.crt") as bank:
-        me = await bank.login("alice", password)
-        payment = await me.pay("ines", "12.50 EUR", reference="Lunch")
+async with fortress.connect("fortress://127.0.0.1:7611/a", ca="ca.crt") as bank:
+    me = await bank.login("alice", password)
+    payment = await me.pay("ines", "12.50 EUR", reference="Lunch")
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Generator
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from fortress.client import address as addresses
 from fortress.client.address import Address
-from fortress.client.calls import DEADLINE_S, TIMEOUT_S, Calls
+from fortress.client.calls import DEADLINE_S, STALE_MS_MAX, TIMEOUT_S, Calls
 from fortress.client.link import Link
 from fortress.client.trust import Trust
-from fortress.errors import NotSignedIn, UsageError
+from fortress.errors import UsageError
 from fortress.protocol.administration import StatusAnswer, StatusRequest
-from fortress.protocol.sessions import LoginBegin, LoginFinish, Register, Resume, SignedIn
+from fortress.protocol.sessions import Register, Resume, SignedIn
 
 if TYPE_CHECKING:
     from fortress.client.me import Me
@@ -33,6 +33,8 @@ def connect(
     timeout_s: float = TIMEOUT_S,
     deadline_s: float = DEADLINE_S,
     agent: str = "",
+    read_from: Literal["primary", "any"] = "primary",
+    stale_ms_max: int = STALE_MS_MAX,
 ) -> Client:
     """Give a client of a bank; ``async with`` or ``await`` connects it.
 
@@ -43,13 +45,17 @@ def connect(
         timeout_s: how long one try of a request or to connect may take.
         deadline_s: how long all tries together may take, such as over a failover.
         agent: what the client calls itself in the bank's list of sessions.
+        read_from: ``any`` lets balances, histories, statements and lists come from a standby; never older than what
+            this client has seen, and they say how old they are. Everything else asks the primary.
+        stale_ms_max: how old such an answer may be.
 
     Raises:
         UsageError: the address, the CA file or the fingerprint is none.
     """
     parsed = addresses.parse(address) if isinstance(address, str) else address
     trust = Trust(ca, fingerprint)
-    return Client(Calls(parsed, trust, timeout_s=timeout_s, deadline_s=deadline_s, agent=agent))
+    stale_ms = stale_ms_max if read_from == "any" else 0
+    return Client(Calls(parsed, trust, timeout_s=timeout_s, deadline_s=deadline_s, agent=agent, stale_ms_max=stale_ms))
 
 
 class Client:
@@ -122,7 +128,7 @@ class Client:
         Raises:
             TokenRejected: the token is expired, revoked, or of another bank.
         """
-        self._leave_session()
+        self._calls.leave_session()
 
         async def flow(link: Link, timeout_s: float) -> SignedIn:
             signed_in: SignedIn = await link.request("resume", Resume(token), timeout_s)
@@ -144,7 +150,7 @@ class Client:
         from fortress.protocol import schnorr
 
         schnorr.check_password(password)
-        self._leave_session()
+        self._calls.leave_session()
         salt, parameters = credentials.new_salt(), schnorr.KdfParameters()
         key = credentials.LoginKey(await credentials.seed_of(password, salt, parameters))
 
@@ -159,28 +165,10 @@ class Client:
         return self._me()
 
     async def _sign_in(self, username: str, *, password: str = "", seed: bytes = b"") -> Me:
-        from fortress.client.login import Login
+        from fortress.client.login import Login, sign_in
 
-        self._leave_session()
-        login = Login(self.bank, username, password=password, seed=seed)
-
-        async def flow(link: Link, timeout_s: float) -> None:
-            r, commitment = login.begin()
-            challenge = await link.request("login_begin", LoginBegin(username, commitment), timeout_s)
-            proof = await login.answer(link.handshake_hash, r, commitment, challenge)
-            signed_in = await link.request("login_finish", LoginFinish(proof), timeout_s)
-            self._calls.begin_session(link, signed_in)
-
-        await self._calls.converse("login_finish", flow)
+        await sign_in(self._calls, Login(self.bank, username, password=password, seed=seed))
         return self._me()
-
-    def _leave_session(self) -> None:
-        """A connection that has signed in stays signed in: a new session takes a new one."""
-        if self._calls.signed_in is not None:
-            self._calls.forget_session()
-            link = self._calls.route.current
-            if link is not None:
-                self._calls.route.leave(link, NotSignedIn())
 
     def _me(self) -> Me:
         from fortress.client.me import Me

@@ -4,6 +4,10 @@ The connection is a `BufferedProtocol`, which under uvloop costs a quarter of wh
 requests made in one turn of the event loop leave in one frame, one TLS record and one system call, and one timer
 serves all deadlines: it is set to the earliest one, and looks through what is outstanding only when it rings.
 
+A node that says nothing at all while something is outstanding is asked for a sign of life; if that does not come
+either, the connection is over. So a stopped machine or a cut cable costs seconds, and a request that takes long is not
+taken for silence.
+
 There are two faces. `request` awaits an answer and raises errors. `submit` calls back with the code and the undecoded
 fields, for programs that make load and must not spend their time on futures.
 """
@@ -14,6 +18,7 @@ import asyncio
 import os
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, cast
 
 import msgspec
@@ -32,6 +37,7 @@ from fortress.errors import (
     Unreachable,
     error_from_wire,
 )
+from fortress.protocol.administration import StatusRequest
 from fortress.protocol.connection import ClientConnection, State
 from fortress.protocol.fields import PROTOCOL_VERSION, Refusal, Request
 from fortress.protocol.messages import OPERATIONS, decode_answer_envelope, decode_fields, encode_request
@@ -41,6 +47,8 @@ OUTSTANDING_MAX: Final = 1024
 READ_BUFFER_BYTES: Final = 128 * 1024
 WRITE_BUFFER_BYTES_MAX: Final = 4 * 1024 * 1024
 CLOSE_S_MAX: Final = 2.0
+SILENCE_S: Final = 2.0
+"""Nothing came for so long while something was outstanding: the node is gone. It is asked at two thirds of it."""
 NEVER: Final = float("inf")
 
 OnAnswer = Callable[[int, msgspec.Raw], object]
@@ -57,6 +65,10 @@ _LOST = _local_answer(OutcomeUnknown())
 _LATE = _local_answer(DeadlinePassed())
 
 
+class LinkFull(Busy):
+    """Too much waits on this connection already; the node has said nothing of the kind."""
+
+
 class Link(asyncio.BufferedProtocol):
     """One connection; made by :func:`open_link`.
 
@@ -64,6 +76,8 @@ class Link(asyncio.BufferedProtocol):
         endpoint: the node's address.
         hello: what the node said about itself.
         hello_at: when it said so, on the loop's clock.
+        is_over: whether it has ended, so that nothing can come any more.
+        is_silent: whether it ended because nothing came any more.
     """
 
     def __init__(self, endpoint: Endpoint, bank: str, trust: Trust) -> None:
@@ -89,6 +103,9 @@ class Link(asyncio.BufferedProtocol):
         # one look on the way of every request says both "not connected" and "the other side reads too slowly"
         self._is_blocked = True
         self._is_retiring = False
+        self.is_over = False
+        self.is_silent = False
+        self._silence = _Silence(self)
         self._fault: FortressError | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = NEVER
@@ -138,6 +155,8 @@ class Link(asyncio.BufferedProtocol):
         waiting[request_id] = (on_answer, deadline)
         if deadline < self._alarm_at:
             self._set_alarm(deadline)
+        if self._silence.timer is None:
+            self._silence.watch()
         if not self._is_flush_due:
             self._is_flush_due = True
             self._loop.call_soon(self._flush)
@@ -179,7 +198,7 @@ class Link(asyncio.BufferedProtocol):
     def _obstacle(self) -> FortressError:
         if self._fault is not None or self._transport is None:
             return Unreachable(f"the connection to {format_endpoint(self.endpoint)} has ended")
-        return Busy(f"{len(self._waiting)} requests wait on this connection already")
+        return LinkFull(f"{len(self._waiting)} requests wait on this connection already")
 
     async def _wait_room(self, deadline: float) -> None:
         if not self._room.locked():
@@ -189,7 +208,7 @@ class Link(asyncio.BufferedProtocol):
             async with asyncio.timeout_at(deadline):
                 await self._room.acquire()
         except TimeoutError as exc:
-            raise Busy("too many requests wait on this connection") from exc
+            raise LinkFull("too many requests wait on this connection") from exc
 
     def login_done(self) -> None:
         """Say that the bank has accepted a login here: larger messages are allowed from now on."""
@@ -252,6 +271,7 @@ class Link(asyncio.BufferedProtocol):
         connection = self._connection
         # requests made by the callbacks below leave together at the end, without another turn of the loop
         self._is_flush_due = True
+        self._silence.is_heard = True
         try:
             connection.receive_data(self._buffer[:nbytes])
         except FortressError as error:
@@ -289,8 +309,10 @@ class Link(asyncio.BufferedProtocol):
         self._fault.__cause__ = self._fault.__cause__ or exc
         self._transport = None
         self._is_blocked = True
-        if self._alarm is not None:
-            self._alarm.cancel()
+        for timer in (self._alarm, self._silence.timer):
+            if timer is not None:
+                timer.cancel()
+        self.is_over = True
         self._call_all_back()
         if not self._lost.done():
             self._lost.set_result(None)
@@ -330,10 +352,56 @@ class Link(asyncio.BufferedProtocol):
         late = [request_id for request_id, (_, deadline) in self._waiting.items() if deadline <= now]
         for on_answer, _ in [self._waiting.pop(request_id) for request_id in late]:
             on_answer(*_LATE)
+        if self._is_retiring and not self._waiting:
+            self._close()
         login_deadline = self._connection.next_deadline() or NEVER
         self._set_alarm(min((deadline for _, deadline in self._waiting.values()), default=NEVER))
         if login_deadline < self._alarm_at:
             self._set_alarm(login_deadline)
+
+
+class _Silence:
+    """Watches a connection on which something is outstanding, and gives it up when nothing comes any more.
+
+    It looks three times in the silence allowed, so the hot paths only set a flag.
+    """
+
+    __slots__ = ("_is_asked", "_link", "is_heard", "timer")
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._is_asked = False
+        self.is_heard = False
+        self.timer: asyncio.TimerHandle | None = None
+
+    def watch(self) -> None:
+        """Begin; it ends by itself once nothing is outstanding."""
+        self.is_heard = True
+        self._look_later()
+
+    def _look_later(self) -> None:
+        self.timer = asyncio.get_running_loop().call_later(SILENCE_S / 3, self._look)
+
+    def _look(self) -> None:
+        self.timer = None
+        link = self._link
+        if not link.outstanding or link.fault is not None:
+            return
+        if self.is_heard or link.hello is None:  # opening has a time limit of its own
+            self.is_heard = self._is_asked = False
+        elif not self._is_asked:
+            self._is_asked = True
+            with suppress(Busy):  # then so much is under way that any of it would be a sign
+                link.submit("status", StatusRequest(), _ignore)
+        else:
+            link.is_silent = True
+            link.abort(OutcomeUnknown(f"{format_endpoint(link.endpoint)} has fallen silent"))
+            return
+        self._look_later()
+
+
+def _ignore(code: int, raw: msgspec.Raw) -> None:
+    """Take an answer that matters only by having come."""
 
 
 async def open_link(endpoint: Endpoint, bank: str, trust: Trust, *, agent: str = "", timeout_s: float = 5.0) -> Link:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from fortress.client import credentials
+from fortress.client.calls import Calls
 from fortress.client.credentials import LoginKey
+from fortress.client.link import Link
 from fortress.protocol import schnorr
 from fortress.protocol.schnorr import KdfParameters
-from fortress.protocol.sessions import LoginChallenge
+from fortress.protocol.sessions import LoginBegin, LoginChallenge, LoginFinish
 
 
 class Login:
@@ -23,8 +25,8 @@ class Login:
     """
 
     def __init__(self, bank: str, username: str, *, password: str = "", seed: bytes = b"") -> None:
+        self.username = username
         self._bank = bank
-        self._username = username
         self._password = password
         self._key = LoginKey(seed) if seed else None
         self._derived_from: tuple[bytes, KdfParameters] | None = None
@@ -40,7 +42,7 @@ class Login:
             KeyDerivationRefused: the bank asks for unsafe key derivation.
         """
         key = await self.key(challenge)
-        c = schnorr.challenge(channel, self._bank, self._username, key.public, commitment, challenge.nonce)
+        c = schnorr.challenge(channel, self._bank, self.username, key.public, commitment, challenge.nonce)
         return key.prove(r, c)
 
     async def key(self, challenge: LoginChallenge) -> LoginKey:
@@ -52,3 +54,21 @@ class Login:
             self._key = LoginKey(await credentials.seed_of(self._password, *source))
             self._derived_from = source
         return self._key
+
+
+async def sign_in(calls: Calls, login: Login) -> None:
+    """Begin a session by all three moves, over as many connections as it takes.
+
+    Raises:
+        LoginFailed: and others, as `Client.login`.
+    """
+    calls.leave_session()
+
+    async def flow(link: Link, timeout_s: float) -> None:
+        r, commitment = login.begin()
+        challenge = await link.request("login_begin", LoginBegin(login.username, commitment), timeout_s)
+        proof = await login.answer(link.handshake_hash, r, commitment, challenge)
+        signed_in = await link.request("login_finish", LoginFinish(proof), timeout_s)
+        calls.begin_session(link, signed_in)
+
+    await calls.converse("login_finish", flow)

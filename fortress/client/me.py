@@ -80,7 +80,7 @@ class Me(Payments, Reading):
             self._calls.forget_session()
         link = self._calls.route.current
         if link is not None:
-            self._calls.route.leave(link, NotSignedIn())
+            self._calls.route.drop(link)
 
     async def sessions(self) -> list[SessionRow]:
         """List one's own sessions that are connected."""

@@ -219,7 +219,7 @@ class Payments:
 
     async def holds(self, account: int = 0) -> list[HoldView]:
         """List the open holds on an account; 0 is the default account."""
-        answer: HoldsAnswer = await self._calls.call("list_holds", ListHolds(account or await self._default_number()))
+        answer: HoldsAnswer = await self._calls.read("list_holds", ListHolds(account or await self._default_number()))
         return answer.holds
 
     # --- the counter --------------------------------------------------------------------------------------------

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from msgspec.structs import replace
+
 from fortress.client.calls import Calls
 from fortress.client.money import Money
 from fortress.client.receipts import HeadMemory, verify_receipt
@@ -46,6 +48,7 @@ class Balance:
         incoming: reserved by others for this account.
         number: of the account.
         position: in the bank's journal, at which this was true.
+        stale_ms: how old it may be, in milliseconds, if a standby told it; 0 from the primary.
     """
 
     available: Money
@@ -54,6 +57,7 @@ class Balance:
     incoming: Money
     number: int
     position: int
+    stale_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,9 +101,9 @@ class Reading:
         Args:
             as_of: a past time, with time zone, whose state is wanted.
         """
-        as_of_us = to_us(as_of)
-        request = GetAccount(number, 0 if as_of_us else self._calls.position, as_of_us)
-        view: AccountView = await self._calls.call("get_account", request)
+        request = GetAccount(number, as_of_us=to_us(as_of))
+        ask = self._calls.call if as_of else self._calls.read  # a standby may not know all of the past yet
+        view: AccountView = await ask("get_account", request)
         return view
 
     async def accounts(self) -> list[AccountView]:
@@ -107,8 +111,8 @@ class Reading:
         accounts: list[AccountView] = []
         after = 0
         while True:
-            page: AccountsAnswer = await self._calls.call("list_accounts", ListAccounts(after=after))
-            accounts += page.accounts
+            page: AccountsAnswer = await self._calls.read("list_accounts", ListAccounts(after=after))
+            accounts += [replace(view, stale_ms=page.stale_ms) for view in page.accounts]
             if not page.next_after:
                 return accounts
             after = page.next_after
@@ -118,7 +122,7 @@ class Reading:
         view = await self.account(number, as_of=as_of)
         sums = (view.available_minor, view.balance_minor, view.held_minor, view.incoming_minor)
         available, balance, held, incoming = (Money(minor, view.currency) for minor in sums)
-        return Balance(available, balance, held, incoming, view.number, view.position)
+        return Balance(available, balance, held, incoming, view.number, view.position, view.stale_ms)
 
     async def history(
         self, number: int = 0, *, only: Filter = EVERYTHING, page_size: int = 100
@@ -149,7 +153,6 @@ class Reading:
             cursor: 0 for the first page, then what the page before says; a page that says 0 is the last.
             limit: rows at most, up to 1,000.
         """
-        as_of_us = to_us(only.as_of)
         request = History(
             account=number or (await self.account()).number,
             cursor=cursor,
@@ -161,10 +164,10 @@ class Reading:
             amount_max_minor=only.most_minor,
             counterparty=only.counterparty,
             text=only.text,
-            as_of_us=as_of_us,
-            min_position=0 if as_of_us else self._calls.position,
+            as_of_us=to_us(only.as_of),
         )
-        page: HistoryAnswer = await self._calls.call("history", request)
+        ask = self._calls.call if only.as_of else self._calls.read
+        page: HistoryAnswer = await ask("history", request)
         return page
 
     async def statement(
@@ -173,7 +176,7 @@ class Reading:
         """Cut a statement, oldest entry first; its head is checked, further pages by its cursor."""
         account = number or (await self.account()).number
         request = Statement(account, to_us(since), to_us(until), cursor, limit)
-        answer: StatementAnswer = await self._calls.call("statement", request)
+        answer: StatementAnswer = await self._calls.read("statement", request)
         self._heads.see(answer.head)
         return answer
 

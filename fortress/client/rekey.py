@@ -1,4 +1,8 @@
-"""Changing the password: the old key is proven once more, a new one takes its place."""
+"""Changing the password: the old key is proven once more, a new one takes its place.
+
+The bank refuses all tokens from before the change, so the session gets a new one at once; without it the next lost
+connection would end it.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,14 @@ from fortress.client import credentials
 from fortress.client.calls import Calls
 from fortress.client.credentials import LoginKey
 from fortress.client.link import Link
-from fortress.client.login import Login
+from fortress.client.login import Login, sign_in
+from fortress.errors import AuthenticationError
 from fortress.protocol import schnorr
 from fortress.protocol.sessions import ChangeKey, ChangeKeyBegin
 
 
 async def change_password(calls: Calls, username: str, old: str, new: str) -> None:
-    """Replace the key of a signed-in customer by one from the new password.
+    """Replace the key of a signed-in customer by one from the new password; the session goes on.
 
     Raises:
         PasswordTooWeak: the new one is short or well-known; nothing was sent.
@@ -22,7 +27,8 @@ async def change_password(calls: Calls, username: str, old: str, new: str) -> No
     schnorr.check_password(new)
     login = Login(calls.bank, username, password=old)
     salt, parameters = credentials.new_salt(), schnorr.KdfParameters()
-    new_key = LoginKey(await credentials.seed_of(new, salt, parameters))
+    seed = await credentials.seed_of(new, salt, parameters)
+    new_key = LoginKey(seed)
 
     async def flow(link: Link, timeout_s: float) -> None:
         challenge = await link.request("change_key_begin", ChangeKeyBegin(), timeout_s)
@@ -34,3 +40,8 @@ async def change_password(calls: Calls, username: str, old: str, new: str) -> No
         await link.request("change_key", ChangeKey(material, commitment, proof), timeout_s)
 
     await calls.converse("change_key", flow)
+    try:
+        await calls.renew()
+    except AuthenticationError:
+        # the connection was lost in between, and the old token is good for nothing any more
+        await sign_in(calls, Login(calls.bank, username, seed=seed))

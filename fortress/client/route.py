@@ -1,37 +1,31 @@
-"""The way to a bank: its nodes in turn, one live connection at a time, and waits between tries.
+"""The way to a bank: its nodes in turn, one live connection at a time.
 
-The first try of an outage comes almost at once and the later ones ever more slowly, each with a random share, so that
-the customers of a bank that comes back do not all arrive in the same moment.
+While there is another node to try, one that lets nobody in holds a try for two seconds and no longer, and is then
+passed over for a while, also when the other one names it as primary: a stopped machine accepts connections and says
+nothing, and until the other node has taken over it names the stopped one.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 
 from fortress.client.address import Address, Endpoint, parse_endpoint
 from fortress.client.link import Link, open_link
 from fortress.client.trust import Trust
-from fortress.errors import FortressError, NotPrimary, Unreachable, UsageError
+from fortress.errors import DeadlinePassed, FortressError, NotPrimary, Unreachable, UsageError
 
-WAIT_S_MIN: Final = 0.05
-WAIT_S_MAX: Final = 2.0
 ENDPOINTS_MAX: Final = 32
-
-
-def waits() -> Iterator[float]:
-    """Give the seconds to wait before each further try: 50 ms doubling to 2 s, each between half and whole."""
-    wait = WAIT_S_MIN
-    while True:
-        yield wait * random.uniform(0.5, 1.0)
-        wait = min(2 * wait, WAIT_S_MAX)
+OPEN_S_MAX: Final = 2.0
+"""How long one try to connect may take while there is another node."""
+PASS_OVER_S: Final = 5.0
+"""How long a node that was silent is passed over."""
 
 
 class Route:
-    """Holds the connection to the bank's primary, and makes another when it is gone.
+    """Holds the connection to one of the bank's nodes, the primary as a rule, and makes another when it is gone.
 
     Args:
         address: the bank and its nodes.
@@ -58,7 +52,9 @@ class Route:
         self._agent = agent
         self._timeout_s = timeout_s
         self._endpoints = list(address.endpoints)
+        self._silent_until: dict[Endpoint, float] = {}
         self._link: Link | None = None
+        self._retired: list[Link] = []
         self._opening: asyncio.Task[Link] | None = None
 
     @property
@@ -67,8 +63,16 @@ class Route:
         link = self._link
         return link if link is not None and link.is_usable else None
 
-    async def link(self) -> Link:
+    @property
+    def has_choice(self) -> bool:
+        """Whether more than one node is known."""
+        return len(self._endpoints) > 1
+
+    async def link(self, deadline: float | None = None) -> Link:
         """Give the live connection, or try once to make one; all who ask meanwhile share the try.
+
+        Args:
+            deadline: on the loop's clock; for this caller only.
 
         Raises:
             Unreachable: the node tried does not answer; the next call tries the next one.
@@ -77,26 +81,41 @@ class Route:
         link = self.current
         if link is not None:
             return link
+        loop = asyncio.get_running_loop()
         opening = self._opening
         if opening is None or opening.done():
-            opening = self._opening = asyncio.get_running_loop().create_task(self._open())
+            opening = self._opening = loop.create_task(self._open())
             opening.add_done_callback(_take_note)
         # whoever gives up waiting does not take the connection away from the others
-        await asyncio.wait([opening])
+        await asyncio.wait([opening], timeout=None if deadline is None else max(deadline - loop.time(), 0.0))
+        if not opening.done():
+            raise Unreachable("no connection in time")
         if opening.cancelled():
             raise Unreachable("the client was closed")
         return opening.result()
 
     def leave(self, link: Link, error: FortressError) -> None:
-        """Turn away from a connection, to the node that is said to be primary or else to the next."""
+        """Turn away from a connection, to the node that is said to be primary or else to the next.
+
+        What is outstanding on it may still be answered.
+        """
         if link is not self._link:
             return
-        self._link = None
         self._turn(link.endpoint, error)
-        if isinstance(error, NotPrimary):
-            link.retire()
-        else:
-            link.abort()
+        self.drop(link)
+
+    def drop(self, link: Link) -> None:
+        """Take no new requests to a connection; the next one is made to the same node, as far as it is there."""
+        if link is self._link:
+            self._link = None
+        link.retire()
+        self._retired = [other for other in (*self._retired, link) if not other.is_over]
+
+    def put_last(self, endpoint: Endpoint) -> None:
+        """Try a node only after all others."""
+        if endpoint in self._endpoints:
+            self._endpoints.remove(endpoint)
+            self._endpoints.append(endpoint)
 
     async def close(self) -> None:
         """End the connection in order."""
@@ -105,42 +124,52 @@ class Route:
             opening.cancel()
             await asyncio.wait([opening])
         link, self._link = self._link, None
-        if link is not None:
+        links = [*self._retired, *([] if link is None else [link])]
+        for link in links:
             link.on_lost = None
-            await link.close()
+        await asyncio.gather(*(link.close() for link in links))
 
     async def _open(self) -> Link:
-        endpoint = self._endpoints[0]
-        try:
-            link = await open_link(
-                endpoint, self.address.bank, self._trust, agent=self._agent, timeout_s=self._timeout_s
-            )
-        except FortressError as error:
-            self._turn(endpoint, error)
-            raise
+        endpoint = self.next_endpoint()
+        timeout_s = min(self._timeout_s, OPEN_S_MAX) if self.has_choice else self._timeout_s
+        link: Link | None = None
         is_ready = False
         try:
+            link = await open_link(endpoint, self.address.bank, self._trust, agent=self._agent, timeout_s=timeout_s)
             await self._on_open(link)
             is_ready = True
         except FortressError as error:
+            is_late = isinstance(error, DeadlinePassed) or isinstance(error.__cause__, TimeoutError | DeadlinePassed)
+            if is_late or (link is not None and link.is_silent):
+                self._pass_over(endpoint)
             self._turn(endpoint, error)
             raise
         finally:
-            if not is_ready:
+            if not is_ready and link is not None:
                 link.abort()
         link.on_lost = lambda: self._on_link_lost(link)
         self._link = link
         return link
 
+    def next_endpoint(self) -> Endpoint:
+        """Tell which node would be tried now."""
+        now = asyncio.get_running_loop().time()
+        fit = (endpoint for endpoint in self._endpoints if self._silent_until.get(endpoint, 0.0) <= now)
+        return next(fit, self._endpoints[0])
+
+    def _pass_over(self, endpoint: Endpoint) -> None:
+        self._silent_until[endpoint] = asyncio.get_running_loop().time() + PASS_OVER_S
+
     def _on_link_lost(self, link: Link) -> None:
+        if link.is_silent:
+            self._pass_over(link.endpoint)
         if link is self._link:
             self._link = None
         if self.on_lost is not None:
             self.on_lost()
 
     def _turn(self, endpoint: Endpoint, error: FortressError) -> None:
-        if self._endpoints[0] == endpoint:
-            self._endpoints.append(self._endpoints.pop(0))
+        self.put_last(endpoint)
         primary = error.facts.get("primary") if isinstance(error, NotPrimary) else None
         if isinstance(primary, str) and primary:
             with suppress(UsageError):

@@ -10,11 +10,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from fortress.client.ids import new_id
 from fortress.client.me import Me
 from fortress.client.money import Money
 from fortress.client.payments import Payment
 from fortress.client.reading import Balance
-from fortress.errors import FortressError, IntegrityFailed, UnknownOperation
+from fortress.errors import FortressError, IntegrityFailed, Refused, UnknownOperation
 from fortress.protocol.accounts import Profile
 from fortress.protocol.administration import StatusRequest
 
@@ -47,6 +48,7 @@ class Visitor:
         payee: future of the account number that money goes to.
         balance: the last one read.
         payments: those done.
+        payment_id: of a payment whose outcome is not known yet, so that it is repeated and not made twice.
         round: which round it is, from 0.
     """
 
@@ -58,6 +60,7 @@ class Visitor:
     payee: asyncio.Future[int]
     balance: Balance | None = None
     payments: list[Payment] = field(default_factory=list)
+    payment_id: bytes = b""
     round: int = 0
 
 
@@ -86,13 +89,23 @@ async def check_balance(visitor: Visitor) -> None:
 
 
 async def transfer(visitor: Visitor) -> None:
-    """Send a little money to the next one; the answer must be a new place in the journal."""
+    """Send a little money to the next one; the answer must be a new place in the journal.
+
+    Taken again after an unknown outcome, it repeats the same payment.
+    """
     balance = visitor.balance
     if balance is None:
         raise IntegrityFailed("the balance step did not succeed, so the account to pay from is not known")
     payee = await visitor.payee
     money = Money(visitor.amount_minor, balance.available.currency)
-    payment = await visitor.me.transfer(balance.number, payee, money, reference=f"simulation {visitor.index}")
+    id = visitor.payment_id = visitor.payment_id or new_id()
+    reference = f"simulation {visitor.index}"
+    try:
+        payment = await visitor.me.transfer(balance.number, payee, money, reference=reference, id=id)
+    except Refused:
+        visitor.payment_id = b""
+        raise
+    visitor.payment_id = b""
     if any(payment.position == earlier.position for earlier in visitor.payments):
         raise IntegrityFailed("two payments have the same place in the journal", {"position": payment.position})
     visitor.payments.append(payment)

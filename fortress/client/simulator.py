@@ -3,6 +3,9 @@
 Each client has a connection and a session of its own and goes through the scenario as fast as it is answered, round
 after round. A step that ends as its scenario says is `ok` or `refused`, anything else is an error; errors never stop
 the other clients.
+
+It goes on over a failover. A step whose outcome is unknown when its time is up is taken again, which repeats what it
+asked for and does not ask twice, until the bank says what became of it.
 """
 
 from __future__ import annotations
@@ -20,11 +23,13 @@ from typing import Final
 from fortress.client.client import Client, connect
 from fortress.client.me import Me
 from fortress.client.scenario import DEFAULT, Customer, Step, Visitor
-from fortress.errors import FortressError, Unreachable, UsageError
+from fortress.errors import FortressError, OutcomeUnknown, Refused, Unreachable, UsageError
 
 SIGN_INS_AT_ONCE: Final = 4
 """Each may be deriving a key with 64 MiB; a connection that waits for its turn would run out of time."""
 SIGN_IN: Final = "sign in"
+SETTLE_TRIES: Final = 3
+"""So often a step of unknown outcome is taken again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,11 @@ class SimulationResult:
         steps: a row for signing in and for each step, in order.
         checks: of what came back.
         errors: message -> how often, the most frequent first.
+        acknowledged: steps that the bank said it did, without signing in.
+        refused: steps that it said it would not do.
+        settled: steps whose outcome was unknown at first and then told.
+        unknown: steps of which it is unknown to the end whether they were done.
+        outage_s: the longest time without an acknowledgement while steps were being taken.
     """
 
     clients: int
@@ -94,6 +104,11 @@ class SimulationResult:
     steps: tuple[StepResult, ...]
     checks: tuple[Check, ...]
     errors: dict[str, int]
+    acknowledged: int = 0
+    refused: int = 0
+    settled: int = 0
+    unknown: int = 0
+    outage_s: float = 0.0
 
     @property
     def passed(self) -> bool:
@@ -173,6 +188,9 @@ class Simulator:
         self._tallies: dict[str, _Tally] = defaultdict(_Tally)
         self._errors: dict[str, int] = defaultdict(int)
         self._sessions_kept = 0
+        self._acknowledged = self._refused = self._settled = self._unknown = 0
+        self._outage_s = 0.0
+        self._heard_at = 0.0
         self._done = 0
         self._on_progress: Callable[[Progress], object] | None = None
 
@@ -192,7 +210,7 @@ class Simulator:
             turn = asyncio.Semaphore(SIGN_INS_AT_ONCE)
             arrivals = [self._arrive(stack, turn, index) for index in range(self._clients)]
             visitors = self._introduce(await asyncio.gather(*arrivals))
-            started = time.perf_counter()
+            started = self._heard_at = time.perf_counter()
             await asyncio.gather(*(self._visit(visitor) for visitor in visitors))
             elapsed_s = time.perf_counter() - started
         return self._result(elapsed_s, len(visitors))
@@ -246,19 +264,41 @@ class Simulator:
         started = time.perf_counter()
         outcome, message = "ok", ""
         try:
-            await asyncio.wait_for(step.run(visitor), 2 * self._deadline_s)
+            await asyncio.wait_for(self._settle(visitor, step), 2 * self._deadline_s * SETTLE_TRIES)
+            self._acknowledge()
             if step.refusal is not None:
                 outcome, message = "error", f"{step.name}: was done and should have been refused"
         except FortressError as error:
             is_wanted = step.refusal is not None and isinstance(error, step.refusal)
             outcome, message = ("refused" if is_wanted else "error"), error.message
+            self._refused += is_wanted or isinstance(error, Refused)
+            self._unknown += isinstance(error, OutcomeUnknown)
         except TimeoutError:
             outcome, message = "error", f"{step.name}: no end in time"
         self._note(visitor.index, visitor.customer, step.name, outcome, message, time.perf_counter() - started)
 
-    def _note(
-        self, index: int, customer: Customer, step: str, outcome: str, message: str, duration_s: float
-    ) -> None:
+    async def _settle(self, visitor: Visitor, step: Step) -> None:
+        """Take a step, again while its outcome is unknown."""
+        for tries_left in range(SETTLE_TRIES - 1, -1, -1):
+            try:
+                await step.run(visitor)
+            except OutcomeUnknown:
+                if not tries_left:
+                    raise
+                continue
+            except Refused:
+                self._settled += tries_left < SETTLE_TRIES - 1
+                raise
+            self._settled += tries_left < SETTLE_TRIES - 1
+            return
+
+    def _acknowledge(self) -> None:
+        now = time.perf_counter()
+        self._acknowledged += 1
+        self._outage_s = max(self._outage_s, now - self._heard_at)
+        self._heard_at = now
+
+    def _note(self, index: int, customer: Customer, step: str, outcome: str, message: str, duration_s: float) -> None:
         tally = self._tallies[step]
         tally.durations_s.append(duration_s)
         tally.outcomes[outcome] += 1
@@ -274,7 +314,19 @@ class Simulator:
         names = dict.fromkeys([SIGN_IN, *(step.name for step in self._scenario)])
         rows = tuple(self._tallies[name].row(name) for name in names)
         errors = dict(sorted(self._errors.items(), key=lambda item: -item[1]))
-        return SimulationResult(self._clients, self._rounds, elapsed_s, rows, self._checks(rows, present), errors)
+        return SimulationResult(
+            self._clients,
+            self._rounds,
+            elapsed_s,
+            rows,
+            self._checks(rows, present),
+            errors,
+            self._acknowledged,
+            self._refused,
+            self._settled,
+            self._unknown,
+            self._outage_s,
+        )
 
     def _checks(self, rows: Sequence[StepResult], present: int) -> tuple[Check, ...]:
         errors, kept = sum(row.errors for row in rows), self._sessions_kept

@@ -109,7 +109,6 @@ def test_passwd_takes_both_passwords_from_files(bank: FakeBank, tell: Tell, secr
     arguments = ("passwd", "--password-file", str(secret_file), "--new-password-file", str(new))
     assert tell(*arguments)[0] == 0
     assert bank.calls[-1] == ("change_password", "seven quiet rivers", "nine loud mountains")
-    assert bank.renewed == 1
 
 
 def test_contexts_are_listed_chosen_and_forgotten(bank: FakeBank, contexts: Contexts, tell: Tell) -> None:

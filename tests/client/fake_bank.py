@@ -1,7 +1,8 @@
 """A small bank in the test's own process: real TLS, real sealed frames, real login proofs, and faults on order.
 
 `Books` is what a bank knows; `FakeNode` is one listener on it, so two nodes over one `Books` are a pair. A test puts
-faults in front of an operation (`node.faults["transfer"] = ["cut_after"]`), one for each time it is asked for.
+faults in front of an operation (`node.faults["transfer"] = ["cut_after"]`), one for each time it is asked for, makes a
+node a standby (`node.follow(other)`), or stops it as SIGSTOP does (`node.stall()`): it accepts, and says nothing.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import socket
 import ssl
 import time
 from collections import defaultdict
@@ -17,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
@@ -26,9 +29,11 @@ from fortress.errors import (
     Busy,
     FortressError,
     LoginFailed,
+    NoPrimary,
     NotPrimary,
     NotSignedIn,
     Refused,
+    ServerNotTrusted,
     Status,
     TokenRejected,
     UnknownOperation,
@@ -55,6 +60,13 @@ from fortress.protocol.sessions import HelloAnswer, LoginChallenge, SignedIn
 
 BANK = "a"
 CURRENCY = "EUR"
+
+
+REFUSALS: dict[str, type[FortressError]] = {
+    "busy": Busy,
+    "no_primary": NoPrimary,
+    "distrusted": ServerNotTrusted,
+}
 
 
 def now_us() -> int:
@@ -179,6 +191,10 @@ class FakeNode:
         self.bank = bank
         self.faults: dict[str, list[str]] = defaultdict(list)
         self.primary = ""
+        self.stale_ms = 0
+        self.lacks = 0
+        self.is_stalled = False
+        self._deaf: socket.socket | None = None
         self.asked: list[str] = []
         self.sessions: set[FakeSession] = set()
         self.port = 0
@@ -192,16 +208,40 @@ class FakeNode:
         return self
 
     async def stop(self) -> None:
-        server, self._server = self._server, None
-        if server is not None:
-            server.close()
+        self._close_listener()
+        self.is_stalled = False
         self.cut()
         while self.sessions:
             await asyncio.sleep(0)
 
+    def _close_listener(self) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+        deaf, self._deaf = self._deaf, None
+        if deaf is not None:
+            deaf.close()
+
     def cut(self) -> None:
         for session in list(self.sessions):
             session.cut()
+
+    async def stall(self) -> None:
+        """Say nothing any more, as a stopped process does; its kernel still accepts connections."""
+        self._close_listener()
+        self.is_stalled = True
+        self._deaf = socket.socket()
+        self._deaf.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._deaf.bind(("127.0.0.1", self.port))
+        self._deaf.listen()
+
+    def follow(self, primary: FakeNode | None, stale_ms: int = 40) -> None:
+        """Be a standby that knows the primary or not."""
+        self.primary, self.stale_ms = primary.endpoint if primary is not None else "", stale_ms
+
+    def lead(self) -> None:
+        """Be primary."""
+        self.primary, self.stale_ms = "", 0
 
     @property
     def endpoint(self) -> str:
@@ -238,6 +278,8 @@ class FakeSession(asyncio.Protocol):
             self.books.on_entry.remove(self.push)
 
     def data_received(self, data: bytes) -> None:
+        if self.node.is_stalled:
+            return
         try:
             self.connection.receive_data(data)
         except FortressError:
@@ -258,15 +300,16 @@ class FakeSession(asyncio.Protocol):
             self.cut()
             return
         try:
-            if fault == "busy":
-                raise Busy
-            if fault == "not_primary" or (self.node.primary and name not in ("hello", "status")):
+            if fault in REFUSALS:
+                raise REFUSALS[fault]
+            if fault == "not_primary":
                 raise NotPrimary(facts={"primary": self.node.primary})
             handler = getattr(self, f"handle_{name}", None)
             fields = messages.decode_request(envelope)
+            self.check_role(name, fields)
             if handler is None:
                 raise UnknownOperation(f"unknown operation {name!r}")
-            answer = messages.encode_answer(envelope.request_id, handler(fields))
+            answer = messages.encode_answer(envelope.request_id, self.aged(handler(fields)))
         except FortressError as error:
             code = refusal_code(error.status) if isinstance(error, Refused) else 0
             answer = messages.encode_error(envelope.request_id, error, code)
@@ -274,6 +317,19 @@ class FakeSession(asyncio.Protocol):
             self.cut()
             return
         self.connection.send_message(answer)
+
+    def check_role(self, name: str, fields: Any) -> None:
+        node = self.node
+        if not node.primary and not node.stale_ms:
+            return
+        is_seen = getattr(fields, "min_position", 0) <= self.books.tree.size - node.lacks
+        if not is_seen or not messages.is_for_standby(name, fields, node.stale_ms):
+            raise NotPrimary(facts={"primary": node.primary} if node.primary else {})
+
+    def aged(self, answer: Any) -> Any:
+        if self.node.stale_ms and hasattr(answer, "stale_ms"):
+            return msgspec.structs.replace(answer, stale_ms=self.node.stale_ms)
+        return answer
 
     def flush(self) -> None:
         data = self.connection.data_to_send()
@@ -341,10 +397,13 @@ class FakeSession(asyncio.Protocol):
         return self.sign_in(self.me)
 
     def handle_logout(self, fields: Any) -> Done:
-        name = self.me.username
-        self.books.tokens = {token: who for token, who in self.books.tokens.items() if who != name}
+        self.forget_tokens()
         self.user = None
         return Done()
+
+    def forget_tokens(self) -> None:
+        name = self.me.username
+        self.books.tokens = {token: who for token, who in self.books.tokens.items() if who != name}
 
     def handle_register(self, fields: Any) -> SignedIn:
         if not self.is_proven(fields.key, fields.username):
@@ -376,13 +435,15 @@ class FakeSession(asyncio.Protocol):
         if not self.is_proven(fields.key, user.username):
             raise Refused(Status.key_proof_invalid)
         user.public, user.salt = fields.key.public, fields.key.salt
+        self.forget_tokens()
         return Done()
 
     def handle_whoami(self, fields: Any) -> UserAnswer:
         return UserAnswer(1, self.me.username, "", ["customer"], "active", 0)
 
     def handle_status(self, fields: Any) -> StatusAnswer:
-        return StatusAnswer(self.node.bank, "fake", "primary", 1, 1, 0, 1, len(self.node.sessions), 0, 1.0, "0")
+        role = "standby" if self.node.stale_ms else "primary"
+        return StatusAnswer(self.node.bank, "fake", role, 1, 1, 0, 1, len(self.node.sessions), 0, 1.0, "0")
 
     # --- money --------------------------------------------------------------------------------------------------
 
@@ -433,7 +494,7 @@ class FakeSession(asyncio.Protocol):
     handle_deposit = handle_withdraw = handle_reverse = handle_void
 
     def handle_freeze(self, fields: Any) -> Done:
-        if self.books.states.get(fields.account) == "frozen":
+        if fields.account not in self.books.balances or self.books.states.get(fields.account) == "frozen":
             raise Refused(Status.account_state_conflict)
         self.books.states[fields.account] = "frozen"
         return Done(5)
@@ -475,7 +536,8 @@ class FakeSession(asyncio.Protocol):
         return Done(self.books.tree.size)
 
     def handle_unsubscribe(self, fields: Any) -> Done:
-        self.books.on_entry.remove(self.push)
+        if self.push in self.books.on_entry:
+            self.books.on_entry.remove(self.push)
         return Done()
 
     def push(self, row: HistoryRow) -> None:

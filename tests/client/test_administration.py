@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from fortress.client.me import Me
-from fortress.errors import PasswordTooWeak, UnknownOperation, UsageError
+from fortress.errors import OutcomeUnknown, PasswordTooWeak, Refused, Status, UnknownOperation, UsageError
 from fortress.protocol.accounts import Profile
-from tests.client.fake_bank import Books, FakeNode
+from fortress.protocol.administration import Approve, Invite, InviteAnswer
+from fortress.protocol.fields import Done
+from tests.client.fake_bank import Books, FakeNode, FakeSession
 
 ID = bytes(16)
 
@@ -68,3 +70,45 @@ async def test_a_customer_has_one_first_secret_that_is_not_weak(alice: Me, node:
     with pytest.raises(PasswordTooWeak):
         await alice.administration.create_user("dan", "short")
     assert "create_user" not in node.asked
+
+
+async def test_an_invitation_whose_answer_is_lost_is_made_again(
+    alice: Me, node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its code is known to nobody; with an id of the caller's that cannot be, and is told as unknown."""
+    made: list[bytes] = []
+
+    def invite(session: FakeSession, fields: Invite) -> InviteAnswer:
+        if fields.id in made:
+            raise Refused(Status.id_reused)
+        made.append(fields.id)
+        return InviteAnswer("code", 5)
+
+    monkeypatch.setattr(FakeSession, "handle_invite", invite, raising=False)
+    node.faults["invite"] = ["cut_after", "", "cut_after"]
+    assert (await alice.administration.invite()).code == "code"
+    assert len(made) == 2
+    with pytest.raises(OutcomeUnknown):
+        await alice.administration.invite(id=bytes(16))
+    with pytest.raises(Refused):
+        await alice.administration.invite(id=bytes(16))
+
+
+async def test_an_approval_found_decided_after_a_lost_try_is_unknown(
+    alice: Me, node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have been approved by that try, or declined by somebody else."""
+    decided: set[bytes] = set()
+
+    def approve(session: FakeSession, fields: Approve) -> Done:
+        if fields.approval in decided:
+            raise Refused(Status.approval_already_decided)
+        decided.add(fields.approval)
+        return Done()
+
+    monkeypatch.setattr(FakeSession, "handle_approve", approve, raising=False)
+    node.faults["approve"] = ["cut_after"]
+    with pytest.raises(OutcomeUnknown):
+        await alice.administration.approve(bytes(16))
+    with pytest.raises(Refused):
+        await alice.administration.approve(bytes(16))

@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from fortress.client import calls
+from fortress.client import attempts, calls
+from fortress.client import link as links
+from fortress.client import route as routes
 from fortress.client.client import Client, connect
 from fortress.client.ids import format_id, new_id
 from fortress.client.me import Me
@@ -24,10 +26,14 @@ from fortress.errors import (
     TokenRejected,
     Unreachable,
 )
-from fortress.protocol.accounts import Profile
+from fortress.protocol.accounts import AccountsAnswer, Profile
+from fortress.protocol.administration import StatusAnswer
+from fortress.protocol.fields import Done
 from fortress.protocol.messages import OPERATIONS
+from fortress.protocol.money import TransferAnswer
+from fortress.protocol.reading import HistoryRow
 from tests.client.conftest import ALICE_SEED
-from tests.client.fake_bank import Books, Credentials, FakeNode
+from tests.client.fake_bank import Books, Credentials, FakeNode, FakeSession
 
 
 @pytest_asyncio.fixture
@@ -78,6 +84,104 @@ async def test_a_standby_shows_the_way(paired: Me, node: FakeNode, other: FakeNo
     await paired.transfer(100, 101, "1 EUR")
     assert "transfer" in other.asked
     assert books.balances[101] == 100
+
+
+@pytest.mark.parametrize("fault", ["no_primary", "silent"])
+async def test_a_node_that_does_not_serve_is_left_for_the_other(
+    paired: Me, node: FakeNode, other: FakeNode, books: Books, fault: str
+) -> None:
+    """It says that nobody is primary, or takes the request and never answers it."""
+    node.faults["transfer"] = [fault]
+    await paired.transfer(100, 101, "1 EUR")
+    assert "transfer" in other.asked
+    assert books.balances[101] == 100
+
+
+async def test_a_busy_node_is_asked_twice_and_then_the_other(paired: Me, node: FakeNode, other: FakeNode) -> None:
+    """Once is load; twice may be a primary that waits for what the other node has."""
+    node.faults["transfer"] = ["busy"]
+    await paired.transfer(100, 101, "1 EUR")
+    assert "transfer" not in other.asked
+    node.faults["transfer"] = ["busy", "busy"]
+    await paired.transfer(100, 101, "1 EUR")
+    assert "transfer" in other.asked
+
+
+async def test_the_way_shown_is_gone_at_once(
+    paired: Me, node: FakeNode, other: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a wait, so a switch-over costs a connection and no more."""
+    monkeypatch.setattr(attempts, "WAIT_S_MIN", 60.0)
+    node.follow(other)
+    await paired.transfer(100, 101, "1 EUR")
+    assert other.asked[-1] == "transfer"
+
+
+async def test_a_stopped_node_is_left_and_what_it_took_is_repeated(
+    paired: Me, node: FakeNode, other: FakeNode, books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process stands still with everything outstanding; the other node, once it has taken over, does it, once."""
+    monkeypatch.setattr(links, "SILENCE_S", 0.15)
+    monkeypatch.setattr(routes, "OPEN_S_MAX", 0.1)
+    paired._calls.timeout_s = 60.0
+    other.follow(node)
+    await paired.transfer(100, 101, "1 EUR")
+    await node.stall()
+    payments = [asyncio.create_task(paired.transfer(100, 101, "1 EUR")) for _ in range(20)]
+    async with asyncio.timeout(10):
+        while "resume" not in other.asked:
+            await asyncio.sleep(0.01)
+    other.lead()
+    assert len({payment.id for payment in await asyncio.gather(*payments)}) == 20
+    assert books.balances[101] == 2_100
+    assert other.asked.count("login_begin") == 0
+
+
+async def test_all_requests_share_one_reconnect(paired: Me, node: FakeNode, other: FakeNode) -> None:
+    """A hundred requests of one client are one connection and one resumed session at the other node."""
+    await node.stop()
+    await asyncio.gather(*(paired.transfer(100, 101, "1 EUR") for _ in range(100)))
+    assert (other.asked.count("hello"), other.asked.count("resume")) == (1, 1)
+
+
+async def test_a_standby_is_not_read_unasked(
+    paired: Me, node: FakeNode, other: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that says that it may be old is not taken for the primary's."""
+    node.stale_ms = 5
+    monkeypatch.setattr(FakeSession, "check_role", lambda self, name, fields: None)  # it serves everybody
+    balance = await paired.balance()
+    assert balance.stale_ms == 0
+    assert "get_account" in node.asked
+    assert "get_account" in other.asked
+
+
+async def test_no_read_is_older_than_what_the_client_has_seen(paired: Me, node: FakeNode, other: FakeNode) -> None:
+    """Whatever told the position: a payment, a list, a head, a push."""
+    calls_ = paired._calls
+    for answer, position in (
+        (TransferAnswer(7, 0, 0), 7),
+        (AccountsAnswer([]), 7),
+        (node.books.head("a"), 7),
+        (Done(9), 9),
+        (StatusAnswer("a", "x", "primary", 1, 1, 500, 1, 1, 1, 1.0, ""), 9),
+        (HistoryRow(12, 0, b"", "transfer", 1, 1, 1, ""), 12),
+    ):
+        calls_.note_position(answer)
+        assert calls_.position == position
+
+
+async def test_a_deadline_holds_also_while_no_node_lets_one_in(paired: Me, node: FakeNode, other: FakeNode) -> None:
+    """Connecting takes no longer than the caller waits, and what may have been done is not called undone."""
+    paired._calls.deadline_s = 0.4
+    node.faults["transfer"] = ["cut_after"]
+    node.faults["hello"] = other.faults["hello"] = ["silent"] * 50
+    started = asyncio.get_running_loop().time()
+    with pytest.raises(OutcomeUnknown):
+        await paired.transfer(100, 101, "1 EUR")
+    assert asyncio.get_running_loop().time() - started < 5
+    with pytest.raises(Unreachable):
+        await paired.transfer(100, 101, "1 EUR")
 
 
 async def test_a_write_without_answer_ends_as_unknown_with_its_id(client: Client, node: FakeNode) -> None:
@@ -144,6 +248,17 @@ async def test_a_repeat_that_finds_the_state_set_is_content(alice: Me, node: Fak
     with pytest.raises(Refused) as caught:
         await alice.administration.freeze(100)
     assert caught.value.status is Status.account_state_conflict
+
+
+async def test_a_repeat_that_finds_another_state_stays_unknown(alice: Me, node: FakeNode, books: Books) -> None:
+    """The conflict may be older than the lost try, or somebody came in between; so it does if nobody can look."""
+    books.states[100] = "frozen"
+    node.faults["freeze"] = ["cut_before"]
+    with pytest.raises(OutcomeUnknown):
+        await alice.administration.freeze(100, debits_only=True)
+    node.faults["freeze"] = ["cut_before"]
+    with pytest.raises(OutcomeUnknown):
+        await alice.administration.freeze(555)
 
 
 @pytest.mark.asyncio(loop_factories=["uvloop"])  # deriving keys is slow and the same on both loops
@@ -217,4 +332,5 @@ async def test_a_closed_client_makes_no_requests(client: Client) -> None:
 
 def test_the_lists_of_operations_name_known_ones() -> None:
     """A renamed operation must not silently become repeatable."""
-    assert set(OPERATIONS) >= calls.NOT_REPEATABLE | calls.SETTLED_BY_REPEAT
+    named = {*attempts.NOT_REPEATABLE, *attempts.SETTLED_BY_REPEAT, *(name for name, _ in attempts.INCONCLUSIVE)}
+    assert set(OPERATIONS) >= named

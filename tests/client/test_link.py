@@ -10,6 +10,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
+from fortress.client import link as links
 from fortress.client.link import OUTSTANDING_MAX, Link, open_link
 from fortress.client.trust import Trust
 from fortress.errors import (
@@ -38,6 +39,12 @@ async def link(node: FakeNode) -> AsyncIterator[Link]:
     link = await open_link(("127.0.0.1", node.port), BANK, Trust(node.credentials.ca), agent="test")
     yield link
     await link.close()
+
+
+@pytest.fixture
+def short_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node is gone after a moment."""
+    monkeypatch.setattr(links, "SILENCE_S", 0.15)
 
 
 async def test_a_link_says_hello_and_asks(link: Link, node: FakeNode) -> None:
@@ -232,6 +239,57 @@ async def test_a_login_that_takes_too_long_ends_the_link(link: Link, monkeypatch
     monkeypatch.setattr(link, "_loop", type("Later", (), {"time": lambda self: later})())
     link._on_alarm()
     assert isinstance(link.fault, HandshakeFailed)
+
+
+async def test_a_node_that_stops_is_found_out(short_silence: None, link: Link, node: FakeNode) -> None:
+    """Nothing comes, it is asked for a sign of life, that does not come either: what is outstanding is lost."""
+    await node.stall()
+    with pytest.raises(OutcomeUnknown):
+        await link.request("whoami", Whoami(), 10.0)
+    assert link.is_silent
+    assert "silent" in str(link.fault)
+
+
+async def test_a_request_that_takes_long_is_not_silence(short_silence: None, link: Link, node: FakeNode) -> None:
+    """The node lives, as it says when asked; the request has its own time."""
+    node.faults["whoami"] = ["silent"]
+    with pytest.raises(DeadlinePassed):
+        await link.request("whoami", Whoami(), 0.4)
+    assert node.asked.count("status") >= 2
+    assert link.is_usable
+    assert link.outstanding == 0
+
+
+async def test_a_link_without_work_is_not_watched(short_silence: None, link: Link, node: FakeNode) -> None:
+    """Silence is normal where nothing was asked."""
+    assert (await link.request("status", STATUS, 1.0)).bank == BANK
+    async with asyncio.timeout(5):
+        while link._silence.timer is not None:
+            await asyncio.sleep(0.005)
+    assert node.asked.count("status") == 1
+
+
+async def test_a_full_link_is_silent_too(short_silence: None, link: Link, node: FakeNode) -> None:
+    """There is no room to ask, and so much is outstanding that something should come."""
+    await node.stall()
+    waiting = asyncio.create_task(link.request("whoami", Whoami(), 10.0))
+    await asyncio.sleep(0)
+    link.pause_writing()
+    with pytest.raises(OutcomeUnknown):
+        await waiting
+
+
+async def test_a_retired_link_whose_last_request_is_late_ends(link: Link, node: FakeNode) -> None:
+    """Nobody waits on it any more."""
+    node.faults["whoami"] = ["silent"]
+    request = asyncio.create_task(link.request("whoami", Whoami(), 0.05))
+    await asyncio.sleep(0)
+    link.retire()
+    with pytest.raises(DeadlinePassed):
+        await request
+    async with asyncio.timeout(5):
+        while not link.is_over:
+            await asyncio.sleep(0.005)
 
 
 # --- opening --------------------------------------------------------------------------------------------------------

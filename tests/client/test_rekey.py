@@ -6,7 +6,7 @@ import pytest
 
 from fortress.client.client import Client
 from fortress.errors import LoginFailed, OutcomeUnknown, PasswordTooWeak
-from tests.client.fake_bank import FakeNode
+from tests.client.fake_bank import Books, FakeNode
 
 OLD, NEW = "the old phrase of words", "the new phrase of words"
 
@@ -21,6 +21,20 @@ async def test_the_new_password_takes_the_place_of_the_old(client: Client, node:
     with pytest.raises(LoginFailed):
         await client.login("carol", OLD)
     assert (await client.login("carol", NEW)).username == "carol"
+
+
+@pytest.mark.asyncio(loop_factories=["uvloop"])  # deriving keys is slow and the same on both loops
+@pytest.mark.parametrize("fault", ["", "cut_before"])
+async def test_the_session_goes_on_after_the_change(client: Client, node: FakeNode, books: Books, fault: str) -> None:
+    """With a new token, since the bank refuses the old ones; if that cannot be asked for, by signing in anew."""
+    me = await client.register("invitation", "carol", OLD)
+    before = me.signed_in.token
+    node.faults["renew"] = [fault] if fault else []
+    await me.change_password(OLD, NEW)
+    assert before not in books.tokens
+    node.cut()
+    assert (await me.whoami()).username == "carol"
+    assert node.asked.count("login_begin") == bool(fault)
 
 
 async def test_a_weak_new_password_is_refused_here(client: Client, node: FakeNode) -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from itertools import islice
 
 import pytest
 import pytest_asyncio
 
+from fortress.client import route as routes
 from fortress.client.address import Address
 from fortress.client.link import Link
-from fortress.client.route import ENDPOINTS_MAX, Route, waits
+from fortress.client.route import ENDPOINTS_MAX, Route
 from fortress.client.trust import Trust
-from fortress.errors import NotPrimary, TokenRejected, Unreachable
+from fortress.errors import DeadlinePassed, NotPrimary, TokenRejected, Unreachable
+from fortress.protocol.administration import StatusRequest
 from tests.client.fake_bank import BANK, Books, Credentials, FakeNode
 
 
@@ -32,14 +33,6 @@ async def other(credentials: Credentials, books: Books) -> AsyncIterator[FakeNod
     node = await FakeNode(credentials, books).start()
     yield node
     await node.stop()
-
-
-def test_waits_grow_and_differ() -> None:
-    """From 50 ms to 2 s, each with a random share."""
-    first, second = list(islice(waits(), 12)), list(islice(waits(), 12))
-    assert first != second
-    assert all(0.025 <= wait <= 2.0 for wait in first)
-    assert first[-1] >= 1.0
 
 
 async def test_all_who_ask_share_one_connection(node: FakeNode) -> None:
@@ -147,3 +140,108 @@ async def test_closing_ends_a_try_under_way(node: FakeNode) -> None:
     await route.close()
     with pytest.raises(Unreachable, match="closed"):
         await asker
+
+
+async def test_a_stopped_node_holds_nobody_for_long(
+    node: FakeNode, other: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It accepts and says nothing; while there is another node that costs little, and is not paid again at once."""
+    monkeypatch.setattr(routes, "OPEN_S_MAX", 0.1)
+    await node.stall()
+    route = route_to(node.credentials, node.port, other.port)
+    with pytest.raises(Unreachable):
+        await route.link()
+    link = await route.link()
+    assert link.endpoint[1] == other.port
+    # the standby does not know yet that the node it names is gone
+    route.leave(link, NotPrimary(facts={"primary": node.endpoint}))
+    assert (await route.link()).endpoint[1] == other.port
+    await route.close()
+
+
+async def test_a_node_that_is_passed_over_gets_its_turn_again(
+    node: FakeNode, other: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a while, or at once when all others were silent too."""
+    monkeypatch.setattr(routes, "OPEN_S_MAX", 0.1)
+    route = route_to(node.credentials, node.port, other.port)
+    for each in (node, other):
+        await each.stall()
+        with pytest.raises(Unreachable):
+            await route.link()
+    assert route.next_endpoint()[1] == node.port
+    monkeypatch.setattr(route, "_silent_until", {("127.0.0.1", other.port): 0.0})
+    route.put_last(("127.0.0.1", node.port))
+    assert route.next_endpoint()[1] == other.port
+    await route.close()
+
+
+async def test_a_link_that_fell_silent_has_its_node_passed_over(
+    node: FakeNode, other: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the next try is not held up by the same one."""
+    route = route_to(node.credentials, node.port, other.port)
+    link = await route.link()
+    link.is_silent = True
+    link.abort()
+    async with asyncio.timeout(5):
+        while not link.is_over:
+            await asyncio.sleep(0.005)
+    assert route.next_endpoint()[1] == other.port
+    await route.close()
+
+
+async def test_a_session_that_is_not_resumed_in_time_is_a_silent_node(node: FakeNode, other: FakeNode) -> None:
+    """The node said hello and then nothing."""
+
+    async def wait_in_vain(link: Link) -> None:
+        raise DeadlinePassed
+
+    endpoints = (("127.0.0.1", node.port), ("127.0.0.1", other.port))
+    route = Route(Address(endpoints, BANK), Trust(node.credentials.ca), on_open=wait_in_vain, timeout_s=1.0)
+    with pytest.raises(DeadlinePassed):
+        await route.link()
+    assert route.next_endpoint() == endpoints[1]
+    route.put_last(endpoints[1])
+    assert route.next_endpoint() == endpoints[1]
+    await route.close()
+
+
+async def test_a_caller_waits_no_longer_than_its_deadline(node: FakeNode) -> None:
+    """The try goes on for the others."""
+    await node.stall()
+    route = route_to(node.credentials, node.port)
+    with pytest.raises(Unreachable, match="in time"):
+        await route.link(asyncio.get_running_loop().time() + 0.05)
+    await route.close()
+
+
+async def test_what_is_outstanding_on_a_connection_that_was_left_is_answered(node: FakeNode, other: FakeNode) -> None:
+    """It ends when the last answer is there, and at the latest with the route."""
+    route = route_to(node.credentials, node.port, other.port)
+    old = await route.link()
+    answer = asyncio.create_task(old.request("status", StatusRequest(), 1.0))
+    await asyncio.sleep(0)
+    route.leave(old, NotPrimary())
+    assert (await answer).bank == BANK
+    node.faults["status"] = ["silent"]
+    again = await route.link()
+    route.put_last(again.endpoint)
+    third = await route.link()
+    assert third is again
+    waiting = asyncio.create_task(third.request("status", StatusRequest(), 5.0))
+    await asyncio.sleep(0)
+    route.drop(third)
+    assert not third.is_usable
+    await route.close()
+    assert third.is_over
+    await asyncio.gather(waiting, return_exceptions=True)
+
+
+async def test_dropping_a_connection_keeps_to_the_node(node: FakeNode, other: FakeNode) -> None:
+    """A new session takes a new connection, not another node."""
+    route = route_to(node.credentials, node.port, other.port)
+    first = await route.link()
+    route.drop(first)
+    assert (await route.link()).endpoint == first.endpoint
+    await route.close()

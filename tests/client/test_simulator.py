@@ -10,7 +10,7 @@ from fortress.client.scenario import DEFAULT, Customer, Step, Visitor
 from fortress.client.simulator import SIGN_IN, Progress, SimulationResult, Simulator, quantile
 from fortress.errors import UsageError
 from tests.client.conftest import ALICE_SEED, BOB_SEED
-from tests.client.fake_bank import Books, FakeNode
+from tests.client.fake_bank import Books, Credentials, FakeNode
 
 ALICE, BOB = Customer("alice", seed=ALICE_SEED), Customer("bob", seed=BOB_SEED)
 
@@ -78,10 +78,48 @@ async def test_a_failing_step_is_an_error_and_the_rest_goes_on(node: FakeNode, b
 async def test_whoever_waits_for_a_payee_does_not_wait_for_ever(node: FakeNode, rich: Books) -> None:
     """Bob's account number never comes, since his balance cannot be read."""
     node.faults["get_account"] = ["cut_before"] * 1000
-    simulator = Simulator(node.address, node.credentials.ca, [ALICE, BOB], deadline_s=0.1)
-    result = await asyncio.wait_for(simulator.run(), 20)
+    simulator = Simulator(node.address, node.credentials.ca, [ALICE, BOB], deadline_s=1.0)
+    result = await asyncio.wait_for(simulator.run(), 60)
     assert counts(result)["check balance"] == (0, 0, 2)
     assert not result.passed
+
+
+async def test_a_simulation_goes_on_over_a_failover(node: FakeNode, credentials: Credentials, rich: Books) -> None:
+    """The node dies in the middle: nobody notices but by the time, and nothing is done twice."""
+    other = await FakeNode(credentials, rich).start()
+    other.follow(node)
+    taken_over = []
+
+    async def take_over() -> None:
+        await node.stop()
+        other.lead()
+
+    def on_progress(event: Progress) -> None:
+        if event.step == "transfer" and not taken_over:
+            taken_over.append(asyncio.create_task(take_over()))
+
+    address = f"fortress://{node.endpoint},{other.endpoint}/a"
+    result = await Simulator(address, credentials.ca, [ALICE, BOB], clients=4, rounds=5).run(on_progress)
+    await asyncio.gather(*taken_over)
+    assert result.passed, result.errors
+    assert (result.acknowledged, result.refused, result.unknown) == (4 * 5 * 3, 4 * 5, 0)
+    assert 0 < result.outage_s <= result.elapsed_s
+    assert rich.tree.size == 1 + 4 * 5
+    assert other.asked.count("login_begin") == 0
+    await other.stop()
+
+
+async def test_an_unknown_outcome_is_settled_by_asking_again(node: FakeNode, rich: Books) -> None:
+    """The payment of which nobody knew is the same one afterwards; what is never settled is counted as that."""
+    node.faults["transfer"] = ["cut_after"]
+    node.faults["resume"] = ["distrusted"]  # says nothing about the transfer, and ends the tries of the client
+    result = await Simulator(node.address, node.credentials.ca, [ALICE], payee=101).run()
+    assert result.passed, result.errors
+    assert (result.settled, result.unknown) == (1, 0)
+    assert rich.balances == {100: 99_999, 101: 100_001}
+    node.faults["transfer"] = ["cut_before"] * 1000
+    result = await Simulator(node.address, node.credentials.ca, [ALICE], payee=101, deadline_s=0.5).run()
+    assert (result.settled, result.unknown) == (0, 1)
 
 
 async def test_what_should_have_been_refused_is_an_error(node: FakeNode) -> None:
