@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 FOLDER = click.option(
     "--folder", type=click.Path(path_type=Path), help="Folder of the certificates; the bank's own by default."
 )
+AUTHORITY = click.option(
+    "--authority",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder with the key of the authority that signs, if it is kept elsewhere.",
+)
 
 cert_command = group(
     "cert",
@@ -40,17 +46,25 @@ def show_command(folder: Path | None) -> None:
 
 
 @cert_command.command(
-    "renew", examples=("fortress cert renew node", "fortress cert renew node bank --config ./bank-a")
+    "renew",
+    examples=(
+        "fortress cert renew node bank --config ./bank-a",
+        "fortress cert renew node --config ./bank-a-2 --authority ./bank-a/certs",
+    ),
 )
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @FOLDER
-def renew_command(names: tuple[str, ...], folder: Path | None) -> None:
-    """Replace certificates by ones that are valid from now, for the same names."""
-    from fortress import authority
+@AUTHORITY
+def renew_command(names: tuple[str, ...], folder: Path | None, authority: Path | None) -> None:
+    """Replace certificates by ones that are valid from now, for the same names.
+
+    The folders of a second node and of a witness hold no key of the authority: name the one that has it.
+    """
+    from fortress.authority import renew
 
     call = current_call()
     target = _folder(call, folder)
-    _show_facts(call, [authority.renew(target, name) for name in names])
+    _show_facts(call, [renew(target, name, authority_folder=authority) for name in names])
     say(call, "a running node takes them over on SIGHUP")
 
 

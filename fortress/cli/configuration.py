@@ -129,8 +129,7 @@ def check_command(folder: Path | None, overrides: tuple[str, ...]) -> int:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def rekey_command(folder: Path | None, yes: bool) -> None:
     """Make a new key-encryption key and seal the node's secrets under it; the node must not run."""
-    from fortress.ledger import keyring
-    from fortress.server.folder import KEYRING_NAME
+    from fortress.server.folder import KEYRING_NAME, data_folder, locked
 
     call = current_call()
     settings = load_settings(call, folder)
@@ -138,7 +137,15 @@ def rekey_command(folder: Path | None, yes: bool) -> None:
         raise Misuse("the key comes from keys.key_command", "rotate it where that command takes it from")
     key_file = settings.path(settings.keys.key_file)
     confirm(call, f"Replace the key in {str(key_file)!r}? Keep a copy of the new one: without it all is lost.", yes=yes)
-    ring_file = settings.path(settings.node.data_folder) / KEYRING_NAME
+    with locked(settings):
+        _rekey(key_file, data_folder(settings) / KEYRING_NAME)
+    say(call, "the secrets are sealed under the new key; destroy copies of the old one")
+    show(call, {"key_file": str(key_file)}, f"new key: {key_file}")
+
+
+def _rekey(key_file: Path, ring_file: Path) -> None:
+    from fortress.ledger import keyring
+
     fresh = key_file.with_name(key_file.name + ".new")
     # a crash below leaves both files; the next call finds out which of them opens the keyring and goes on
     new = bytes.fromhex(fresh.read_text("ascii")) if fresh.exists() else keyring.create_kek(fresh)
@@ -146,8 +153,6 @@ def rekey_command(folder: Path | None, yes: bool) -> None:
     if not _opens(ring_file, new):
         keyring.rekey(ring_file, old, new)
     fresh.replace(key_file)
-    say(call, "the secrets are sealed under the new key; destroy copies of the old one")
-    show(call, {"key_file": str(key_file)}, f"new key: {key_file}")
 
 
 def _opens(ring_file: Path, kek: bytes) -> bool:

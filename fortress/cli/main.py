@@ -18,6 +18,7 @@ from fortress.cli.misuse import Misuse
 from fortress.errors import FortressError
 
 RUN = "Run a bank"
+PAIR = "Keep it running on two nodes"
 USE = "Use a bank"
 TEND = "Tend a bank"
 CHECK = "Check and understand"
@@ -26,9 +27,18 @@ COMMANDS: dict[str, Row] = {
     "demo": Row(RUN, "a bank with sample people and light load; deletes itself at Ctrl-C", "demo"),
     "init": Row(RUN, "make the folder of a bank: settings, certificates, keys, empty ledger", "folders"),
     "serve": Row(RUN, "run one node in the foreground", "serving"),
+    "witness": Row(RUN, "keep the register that says which node of a pair is primary", "witness"),
+    "chaos": Row(RUN, "kill, stop and continue processes of a demo", "chaos"),
     "status": Row(RUN, "how the bank is, in one table", "status"),
     "simulate": Row(RUN, "many customers at once, each through a scenario", "simulation"),
     "bench": Row(RUN, "measure throughput and latency of a running bank", "bench"),
+    "events": Row(PAIR, "what happened to the nodes of a bank", "events"),
+    "switchover": Row(PAIR, "make the other node primary, in order", "switching"),
+    "failover": Row(PAIR, "make a node primary because the other one is gone", "switching"),
+    "pause": Row(PAIR, "let a node take over nothing by itself", "switching"),
+    "resume": Row(PAIR, "let it take over again", "switching"),
+    "rejoin": Row(PAIR, "begin anew as the standby, with everything from the primary", "rejoining"),
+    "doctor": Row(PAIR, "check folder, machine, other node and register, and name each fix", "doctor"),
     "login": Row(USE, "sign in; the password never leaves this machine", "sessions"),
     "logout": Row(USE, "end the session", "sessions"),
     "whoami": Row(USE, "who is signed in, and where", "sessions"),

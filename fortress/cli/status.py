@@ -7,7 +7,6 @@ client context asks the bank itself.
 
 from __future__ import annotations
 
-import dataclasses
 import http.client
 import json
 import sys
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from fortress.config import Settings
 
 ANSWER_BYTES_MAX: Final = 4 * 1024 * 1024
-PEER_S_MAX: Final = 2.0
 CLEAR: Final = "\x1b[H\x1b[J"
 
 
@@ -111,11 +109,9 @@ def read_peer(call: Call, settings: Settings) -> Document:
     Raises:
         FortressError: it does not answer.
     """
-    from fortress.cli.desk import reach
+    from fortress.cli.peer import PEER_S_MAX, ask_peer
 
-    url = f"fortress://{settings.pair.peer_clients}/{settings.node.bank}"
-    brief = dataclasses.replace(call, timeout_s=min(call.timeout_s, PEER_S_MAX))
-    return reach(brief, url, settings.path(settings.tls.ca), _status_of)
+    return ask_peer(settings, min(call.timeout_s, PEER_S_MAX)).document
 
 
 def look(call: Call, folders: Sequence[Path], urls: Sequence[str] = ()) -> list[NodeView]:

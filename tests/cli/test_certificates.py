@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from fortress.cli.folders import make_folder
+from tests.cli.doors import make_pair
 
 Tell = Callable[..., Any]
 
@@ -47,3 +48,14 @@ def test_a_certificate_is_issued(tell: Tell, folder: Path) -> None:
     assert (row["kind"], row["bank"], row["hosts"]) == ("node", "a", ["b.example", "10.0.0.2"])
     (row,) = tell("cert", "issue", "node-3", "--config", str(folder), "--json")[1]
     assert "localhost" in row["hosts"]
+
+
+def test_a_second_nodes_certificate_is_renewed_by_the_first_ones_authority(tell: Tell, tmp_path: Path) -> None:
+    """Its own folder has no key to sign with."""
+    first, second = make_pair(tmp_path)
+    code, _, err = tell("cert", "renew", "node", "--config", str(second))
+    assert code == 2 and "FT-6008" in err
+    arguments = ("cert", "renew", "node", "--config", str(second), "--authority", str(first / "certs"))
+    (row,) = tell(*arguments, "--json")[1]
+    assert row["key_fits"] and "127.0.0.1" in row["hosts"]
+    assert not (second / "certs" / "ca.key").exists()

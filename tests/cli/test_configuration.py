@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from fortress.cli.folders import make_folder
+from fortress.config import load
 from fortress.ledger.keyring import Keyring, create_kek, read_kek
+from fortress.server.folder import locked
 
 Tell = Callable[..., Any]
 
@@ -98,6 +100,15 @@ def test_an_interrupted_rekey_is_finished(tell: Tell, folder: Path, sealed: bool
     assert tell("config", "rekey", str(folder), "--yes")[0] == 0
     assert kek_of(folder) == new
     Keyring.open(folder / "keyring", new)
+
+
+def test_the_key_of_a_running_node_is_not_changed(tell: Tell, folder: Path) -> None:
+    """The folder is locked by whoever serves it."""
+    old = kek_of(folder)
+    with locked(load(folder, {}, {})):
+        code, _, err = tell("config", "rekey", str(folder), "--yes")
+    assert code == 2 and "FT-5007" in err
+    assert kek_of(folder) == old
 
 
 def test_a_key_from_a_command_is_not_rekeyed_here(tell: Tell, folder: Path) -> None:

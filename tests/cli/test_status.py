@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from fortress.cli import status
+from fortress.cli import peer, status
 from fortress.cli.demo import free_port
 from fortress.cli.folders import make_folder
 from fortress.cli.joining import Place, make_peer
@@ -175,7 +175,7 @@ def pair(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     place = Place(port=free_port(), status_port=free_port(), pair_port=free_port())
     make_peer(tmp_path / "a2", tmp_path / "a1", place=place)
     site.body = json.dumps(PAIRED).encode()
-    monkeypatch.setattr(status, "PEER_S_MAX", 0.2)
+    monkeypatch.setattr(peer, "PEER_S_MAX", 0.2)
     return tmp_path / "a1"
 
 

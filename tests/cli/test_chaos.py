@@ -1,0 +1,58 @@
+"""``chaos``: hits the processes of a demo, and nothing else."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fortress.cli.chaos import mark
+
+Tell = Callable[..., Any]
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that names its folder, as a node does, and waits."""
+    with subprocess.Popen(["/bin/sh", "-c", "read line", str(tmp_path)], stdin=subprocess.PIPE) as process:
+        mark(tmp_path, process.pid)
+        yield process
+        process.kill()
+
+
+def wait_state(pid: int, state: str) -> None:
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != state:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_a_process_is_stopped_goes_on_and_is_killed(
+    tell: Tell, victim: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    """Each act says what it did to which process."""
+    assert tell("chaos", "stop", str(tmp_path), "--json")[1] == {"pid": victim.pid, "signal": "SIGSTOP"}
+    wait_state(victim.pid, "T")
+    assert "goes on" in tell("chaos", "cont", str(tmp_path))[1]
+    wait_state(victim.pid, "S")
+    assert tell("chaos", "kill", str(tmp_path))[0] == 0
+    assert victim.wait(10) == -signal.SIGKILL
+    assert tell("chaos", "kill", str(tmp_path))[0] == 4
+
+
+def test_folders_without_a_mark_are_left_alone(tell: Tell, tmp_path: Path) -> None:
+    """No real bank is hit by a slip of the fingers; nor is a process that has got the number since."""
+    assert tell("chaos", "kill", str(tmp_path))[0] == 2
+    (tmp_path / "demo.pid").write_text("x")
+    assert tell("chaos", "kill", str(tmp_path))[0] == 2
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        mark(tmp_path, other.pid)
+        assert tell("chaos", "kill", str(tmp_path))[0] == 4
+        assert other.poll() is None
+        other.kill()
