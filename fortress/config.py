@@ -182,6 +182,17 @@ class PairSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class WitnessSettings:
+    """The register that ``fortress witness`` keeps for pairs, in a folder of its own; nodes do not use this section."""
+
+    listen: str = text("127.0.0.1:7614", "address on which a witness listens for nodes", pattern=r"\S+:[0-9]+")
+    file: str = text("register", "where a witness keeps what it knows, relative to this file's folder", pattern=".+")
+    pairs_max: int = number(256, "pairs that a witness serves", 1, 256)
+    connections_max: int = number(256, "connections to a witness open at a time; further ones are closed", 1, 65535)
+    handshake_s: int = number(5, "seconds that a node gets to show its certificate to a witness", 1, 300)
+
+
+@dataclass(frozen=True, slots=True)
 class KeysSettings:
     """Where the key-encryption key comes from; without it nobody can read the data."""
 
@@ -216,6 +227,7 @@ class Settings:
     monitor: MonitorSettings = field(default_factory=MonitorSettings)
     log: LogSettings = field(default_factory=LogSettings)
     pair: PairSettings = field(default_factory=PairSettings)
+    witness: WitnessSettings = field(default_factory=WitnessSettings)
     keys: KeysSettings = field(default_factory=KeysSettings)
     tls: TlsSettings = field(default_factory=TlsSettings)
     sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))

@@ -328,6 +328,20 @@ class IntegrityFailed(LedgerError):
     hint = "keep the folder as it is; compare with the peer and with receipts"
 
 
+class StateFileDamaged(LedgerError):
+    """The small file that holds a node's promises, or a register, is damaged in both of its copies."""
+
+    code = 5009
+    hint = "a node: run 'fortress rejoin' on it; a witness: keep the file, then 'fortress witness DIR --reset'"
+
+
+class StateFileUnusable(LedgerError):
+    """The small file that holds a node's promises, or a register, cannot be opened, written or synced."""
+
+    code = 5010
+    hint = "check the disk and the file's owner; the process has stopped and finds out what was written when it starts"
+
+
 class UsageError(FortressError):
     """The program was called in a way that cannot work."""
 
@@ -423,7 +437,7 @@ class RegisterStale(PairError):
     """The register is older than what a node was promised: its file was lost, restored or exchanged."""
 
     code = 7005
-    hint = "never restore a register from a backup; stop both nodes, then 'fortress witness reset' with their epochs"
+    hint = "stop both nodes, then tell the register who is primary with 'fortress witness DIR --reset'"
 
 
 def status_name(status: int) -> str:

@@ -46,7 +46,10 @@ PURE_MODULES = {
     for name in ("acts", "commands", "entries", "hold_rules", "merkle", "model", "records", "rules")
 } | {
     f"fortress.pair.{name}"
-    for name in ("events", "marks", "messages", "primary_role", "role", "role_state", "standby_role")
+    for name in (
+        *("change", "events", "marks", "messages", "primary_role", "role", "role_state", "standby_role"),
+        "witness_messages",
+    )
 }
 PURE_FRIENDS = {"fortress.errors"}
 WORLD = set(
