@@ -11,6 +11,8 @@ So many of them are under way at once, each in a loop. What one turn of the loop
     the time in which they are signed in is counted. A node gives a login ten seconds from the first byte; the hundreds
     are few enough for that.
 
+With several nodes (``--nodes``) who finds one that does not serve goes to the next, until one does: how often is told.
+
 One JSON line ends it. No password is hashed here: the clients know their seeds.
 """
 
@@ -22,15 +24,19 @@ import json
 import time
 from array import array
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import Any
 
 import uvloop
 
 from bench.bank import BANK_ID, person_of
-from bench.load import login_key, sign_in
+from bench.load import endpoints_of, login_key, sign_in
+from fortress.client.address import Endpoint
+from fortress.client.attempts import AGAIN, Attempts
 from fortress.client.link import Link, open_link
 from fortress.client.trust import Trust
+from fortress.errors import FortressError
 
 MODES = ("logins", "connections", "proofs")
 AHEAD = 300
@@ -46,7 +52,8 @@ class Arrivals:
     """
 
     def __init__(self, options: argparse.Namespace) -> None:
-        self._endpoint = ("127.0.0.1", int(options.port))
+        self._endpoints = endpoints_of(options)
+        self.turned_away = 0
         self._trust = Trust(options.ca)
         self._people = int(options.people)
         self._clients = int(options.clients)
@@ -79,12 +86,41 @@ class Arrivals:
             await link.close()
 
     async def _connect(self) -> Link:
-        return await open_link(self._endpoint, BANK_ID, self._trust, timeout_s=TIMEOUT_S)
+        return await self._somewhere(self._arrive)
 
     async def _log_in(self) -> Link:
-        link = await self._connect()
-        await sign_in(link, person_of(next(self._next) % self._people), TIMEOUT_S)
-        return link
+        person = person_of(next(self._next) % self._people)
+
+        async def arrive(endpoint: Endpoint, timeout_s: float) -> Link:
+            link = await self._arrive(endpoint, timeout_s)
+            try:
+                await sign_in(link, person, timeout_s)
+            except FortressError:
+                await link.close()
+                raise
+            return link
+
+        return await self._somewhere(arrive)
+
+    async def _arrive(self, endpoint: Endpoint, timeout_s: float) -> Link:
+        return await open_link(endpoint, BANK_ID, self._trust, timeout_s=timeout_s)
+
+    async def _somewhere(self, arrive: Callable[[Endpoint, float], Awaitable[Link]]) -> Link:
+        """Come to the node that served last, and to the next one when it does not."""
+        attempts = Attempts("hello")
+        deadline = time.perf_counter() + TIMEOUT_S
+        while True:
+            endpoint = self._endpoints[0]
+            try:
+                return await arrive(endpoint, attempts.try_s(TIMEOUT_S, has_choice=len(self._endpoints) > 1))
+            except AGAIN as error:
+                wait_s = attempts.note(error, was_sent=True)
+                if len(self._endpoints) == 1 or time.perf_counter() + wait_s > deadline:
+                    raise
+                self.turned_away += 1
+                if self._endpoints[0] == endpoint:  # else another client has found out already
+                    self._endpoints.append(self._endpoints.pop(0))
+            await asyncio.sleep(wait_s)
 
     async def _prove_many(self) -> None:
         """Open channels, then sign them in, so many at once; only the second half is counted."""
@@ -115,6 +151,7 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
         "done": len(arrivals.latencies),
         "seconds": arrivals.counted_s,
         "client_cpu_s": time.process_time() - cpu_s,
+        "turned_away": arrivals.turned_away,
         "latencies_us": sorted(Counter(arrivals.latencies).items()),
     }
 
@@ -122,7 +159,8 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     """Come, sign in and go."""
     parser = argparse.ArgumentParser(prog="python -m bench.arrivals", description=main.__doc__)
-    parser.add_argument("--port", type=int, required=True, help="of the node, on loopback")
+    parser.add_argument("--port", type=int, help="of the node, on loopback")
+    parser.add_argument("--nodes", default="", metavar="HOST:PORT,...", help="of a bank with several, instead")
     parser.add_argument("--ca", required=True, help="file with the authority's certificate")
     parser.add_argument("--mode", choices=MODES, default="logins")
     parser.add_argument("--people", type=int, required=True, help="how many can sign in")
@@ -131,6 +169,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10, help="counted")
     parser.add_argument("--warm-up", type=float, default=2, help="seconds before that")
     options = parser.parse_args()
+    if (options.port is None) == (not options.nodes):
+        parser.error("name either the port of one node or all nodes")
     print(json.dumps(uvloop.run(run(options))), flush=True)
 
 

@@ -8,6 +8,10 @@ line ends it: counts, rate, latencies in microseconds as ``[latency, count]`` pa
 asked more slowly. *Open loop* (``--rate``): requests are made when they are due, however slow the bank is, and a
 latency counts from the time the request was due, so a bank that stalls is not flattered by requests that were never
 made. The loop's timer ticks every millisecond; what became due since the last tick waited for it, and that is counted.
+
+With several nodes (``--nodes``) it lives through a failover: each request is repeated until the bank says what became
+of it. Told besides: how many outcomes were unknown at first and settled later, how many to the end, and the longest
+time between two acknowledgements, which is the outage as this client saw it.
 """
 
 from __future__ import annotations
@@ -20,15 +24,18 @@ import random
 import time
 from array import array
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import msgspec
 import uvloop
 
 from bench.bank import ACCOUNTS_PER_CUSTOMER, BANK_ID, CURRENCY, TELLER, numbers_of, seed_of, username_of
+from bench.line import Line
+from fortress.client.address import Address, Endpoint, parse_endpoint
 from fortress.client.ids import new_id
 from fortress.client.link import Link, open_link
 from fortress.client.trust import Trust
@@ -43,6 +50,8 @@ WORKLOADS = ("transfers", "hot", "balances", "batches")
 BATCH_ROWS = 8_190
 ANSWER_S_MAX = 60.0
 TICK_S = 0.001
+GAP_NS = 100_000_000
+"""A time without acknowledgements that is worth telling; a busy bank makes shorter ones."""
 NEVER_NS = 2**63
 MakeRequest = Callable[[], tuple[str, Request]]
 
@@ -90,6 +99,8 @@ class Tally:
         from_ns: when counting began, on the performance counter; until_ns: when it ended.
         done: rows counted; done_ever: those before and after too.
         errors: answers by code; -1 stands for a refused row of a batch.
+        settled: requests whose outcome was unknown at first.
+        gaps_ns: from when to when no acknowledgement came, where that was longer than ``GAP_NS``.
     """
 
     def __init__(self) -> None:
@@ -103,6 +114,10 @@ class Tally:
         self.done_ever = 0
         self.latencies = array("q")
         self.errors: Counter[int] = Counter()
+        self.settled = 0
+        self.gaps_ns: list[tuple[int, int]] = []
+        self._longest_ns = 0
+        self._acknowledged_ns = 0
         self.all_answered = asyncio.Event()
 
     def count(self) -> None:
@@ -116,18 +131,38 @@ class Tally:
         self.stop_if_idle()
         return (self.until_ns - self.from_ns) / 1e9
 
-    def take(self, work: Workload, code: int, raw: msgspec.Raw, latency_ns: int, *, is_counted: bool) -> None:
-        """Count one answer."""
+    def settle(self) -> None:
+        """Count a request whose outcome was unknown and has just been told."""
+        self.settled += 1
+
+    @property
+    def outage_s(self) -> float:
+        """The longest time between two acknowledgements while requests were being made."""
+        return self._longest_ns / 1e9
+
+    def take(self, work: Workload, code: int, raw: msgspec.Raw, begun_ns: int, *, is_counted: bool) -> None:
+        """Count one answer to what was sent or due at ``begun_ns``."""
         self.outstanding -= 1
         if code:
             self.errors[code] += 1
             return
+        now_ns = time.perf_counter_ns()
+        if self.is_running:
+            self._acknowledge(now_ns)
         if work.check is not None and (refused := work.check(raw)):
             self.errors[-1] += refused
         self.done_ever += work.rows
         if is_counted:
             self.done += work.rows
-            self.latencies.append(latency_ns // 1000)
+            self.latencies.append((now_ns - begun_ns) // 1000)
+
+    def _acknowledge(self, now_ns: int) -> None:
+        last_ns, self._acknowledged_ns = self._acknowledged_ns, now_ns
+        gap_ns = now_ns - last_ns
+        if last_ns and gap_ns > self._longest_ns:
+            self._longest_ns = gap_ns
+        if last_ns and gap_ns > GAP_NS:
+            self.gaps_ns.append((last_ns, now_ns))
 
     def stop_if_idle(self) -> None:
         """Say that everything is answered, if that is so and nothing will follow."""
@@ -138,7 +173,7 @@ class Tally:
 class ClosedLoop:
     """One connection with a fixed number of requests outstanding."""
 
-    def __init__(self, link: Link, work: Workload, tally: Tally) -> None:
+    def __init__(self, link: Link | Line, work: Workload, tally: Tally) -> None:
         self._link = link
         self._work = work
         self._tally = tally
@@ -154,7 +189,7 @@ class ClosedLoop:
         started = time.perf_counter_ns()
 
         def answered(code: int, raw: msgspec.Raw) -> None:
-            tally.take(work, code, raw, time.perf_counter_ns() - started, is_counted=tally.is_counting)
+            tally.take(work, code, raw, started, is_counted=tally.is_counting)
             if tally.is_running:
                 self._send()
             else:
@@ -177,7 +212,7 @@ class OpenLoop:
         rate: requests a second, evenly spaced.
     """
 
-    def __init__(self, links: list[Link], works: list[Workload], tally: Tally, rate: float) -> None:
+    def __init__(self, links: Sequence[Link | Line], works: list[Workload], tally: Tally, rate: float) -> None:
         self._turns = list(zip(links, works, strict=True))
         self._tally = tally
         self._spacing_ns = 1e9 / rate
@@ -209,7 +244,7 @@ class OpenLoop:
 
         def answered(code: int, raw: msgspec.Raw) -> None:
             is_counted = tally.from_ns <= due_ns < tally.until_ns
-            tally.take(work, code, raw, time.perf_counter_ns() - due_ns, is_counted=is_counted)
+            tally.take(work, code, raw, due_ns, is_counted=is_counted)
 
         try:
             link.submit(operation, fields, answered)
@@ -246,9 +281,7 @@ def workload(name: str, numbers: list[int], own: list[int], chance: random.Rando
     def transfer() -> tuple[str, Request]:
         a = int(pick() * count)
         b = int(pick() * (count - 1))
-        return "transfer", money.Transfer(
-            new_id(), numbers[a], numbers[b + (b >= a)], 1 + int(pick() * 100), CURRENCY
-        )
+        return "transfer", money.Transfer(new_id(), numbers[a], numbers[b + (b >= a)], 1 + int(pick() * 100), CURRENCY)
 
     def hot() -> tuple[str, Request]:
         a = 1 + int(pick() * (count - 1))
@@ -265,38 +298,74 @@ def workload(name: str, numbers: list[int], own: list[int], chance: random.Rando
     return Workload({"transfers": transfer, "hot": hot, "balances": balance}[name])
 
 
-async def connect(options: argparse.Namespace) -> tuple[list[Link], list[Workload]]:
-    """Open and sign in all connections; give them with what each shall ask."""
-    trust = Trust(options.ca)
-    links, works = [], []
+def endpoints_of(options: argparse.Namespace) -> list[Endpoint]:
+    """Give the nodes that were named, or the one on loopback by its port."""
+    if not options.nodes:
+        return [("127.0.0.1", int(options.port))]
+    return [parse_endpoint(node) for node in options.nodes.split(",")]
+
+
+def works_of(options: argparse.Namespace) -> list[tuple[str, Workload]]:
+    """Give who each client signs in as, and what it shall ask."""
     numbers = numbers_of(options.accounts)
+    works = []
     for index in range(options.clients):
-        link = await open_link(("127.0.0.1", options.port), BANK_ID, trust, timeout_s=30)
         first = index * ACCOUNTS_PER_CUSTOMER % options.accounts // ACCOUNTS_PER_CUSTOMER * ACCOUNTS_PER_CUSTOMER
-        await sign_in(link, username_of(first) if options.workload == "balances" else TELLER)
-        links.append(link)
         own = numbers[first : first + ACCOUNTS_PER_CUSTOMER]
-        works.append(workload(options.workload, numbers, own, random.Random(index)))
-    return links, works
+        work = workload(options.workload, numbers, own, random.Random(index))
+        works.append((username_of(first) if options.workload == "balances" else TELLER, work))
+    return works
+
+
+async def connect(options: argparse.Namespace, usernames: list[str]) -> list[Link]:
+    """Open and sign in all connections to one node."""
+    trust = Trust(options.ca)
+    links = []
+    for username in usernames:
+        link = await open_link(endpoints_of(options)[0], BANK_ID, trust, timeout_s=30)
+        await sign_in(link, username)
+        links.append(link)
+    return links
+
+
+async def connect_lines(options: argparse.Namespace, usernames: list[str], tally: Tally) -> list[Line]:
+    """Open and sign in all connections to a bank of several nodes."""
+    trust = Trust(options.ca)
+    address = Address(tuple(endpoints_of(options)), BANK_ID)
+    lines = []
+    for username in usernames:
+        line = Line(address, trust, partial(sign_in, username=username), tally.settle)
+        await line.open()
+        lines.append(line)
+    return lines
 
 
 async def run(options: argparse.Namespace) -> dict[str, Any]:
     """Connect, sign in, load, count; see `bench.measurement.Loaded` for what is given."""
-    links, works = await connect(options)
     tally = Tally()
+    clients = works_of(options)
+    usernames, works = [username for username, _ in clients], [work for _, work in clients]
+    links: Sequence[Link | Line]
+    if options.nodes:
+        links = await connect_lines(options, usernames, tally)
+    else:
+        links = await connect(options, usernames)
     began_s = time.monotonic()
     if options.rate:
         OpenLoop(links, works, tally, options.rate).begin()
     else:
-        for link, work in zip(links, works, strict=True):
-            ClosedLoop(link, work, tally).begin(options.outstanding)
+        pairs: list[tuple[Link | Line, Workload]] = list(zip(links, works, strict=True))
+        for pair in pairs:
+            ClosedLoop(*pair, tally).begin(options.outstanding)
     await asyncio.sleep(options.warm_up)
     tally.count()
     cpu_s = time.process_time()
     await asyncio.sleep(options.seconds)
     cpu_s = time.process_time() - cpu_s
     elapsed_s = tally.stop()
-    await asyncio.wait_for(tally.all_answered.wait(), ANSWER_S_MAX)
+    with suppress(TimeoutError):
+        await asyncio.wait_for(tally.all_answered.wait(), ANSWER_S_MAX)
+    unknown = tally.outstanding
     for link in links:
         await link.close()
     return {
@@ -306,6 +375,12 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
         "seconds": elapsed_s,
         "client_cpu_us": cpu_s / max(tally.done, 1) * 1e6,
         "errors": dict(tally.errors),
+        "acknowledged": tally.done_ever,
+        "refused": tally.errors.total(),
+        "settled": tally.settled,
+        "unknown": unknown,
+        "outage_s": round(tally.outage_s, 4),
+        "gaps_s": [(round(a / 1e9, 4), round(b / 1e9, 4)) for a, b in tally.gaps_ns],
         "latencies_us": sorted(Counter(tally.latencies).items()),
     }
 
@@ -313,7 +388,8 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     """Run a load from the command line."""
     parser = argparse.ArgumentParser(prog="python -m bench.load", description=main.__doc__)
-    parser.add_argument("--port", type=int, required=True, help="of the node, on loopback")
+    parser.add_argument("--port", type=int, help="of the node, on loopback")
+    parser.add_argument("--nodes", default="", metavar="HOST:PORT,...", help="of a bank with several, instead")
     parser.add_argument("--ca", required=True, help="file with the authority's certificate")
     parser.add_argument("--accounts", type=int, default=10_000, help="how many the bank has")
     parser.add_argument("--clients", type=int, default=32, help="connections")
@@ -323,6 +399,8 @@ def main() -> None:
     parser.add_argument("--warm-up", type=float, default=2, help="seconds before that")
     parser.add_argument("--workload", choices=WORKLOADS, default="transfers")
     options = parser.parse_args()
+    if (options.port is None) == (not options.nodes):
+        parser.error("name either the port of one node or all nodes")
     print(json.dumps(uvloop.run(run(options))), flush=True)
 
 

@@ -178,6 +178,8 @@ def run_load(
         found = answer_of(process, LOAD_S_MAX + warm_up + seconds)
     if found["errors"]:
         raise RuntimeError(f"the bank refused requests; how many, by code: {found['errors']}")
+    if found["unknown"]:
+        raise RuntimeError(f"{found['unknown']} requests were never answered")
     return Loaded(
         done=found["done"],
         done_ever=found["done_ever"],

@@ -175,3 +175,19 @@ async def test_what_was_due_in_time_is_counted_also_when_it_is_late(monkeypatch:
     link.answer_all()
     loop._tick()
     assert tally.all_answered.is_set() and tally.done == 6
+
+
+async def test_the_longest_time_without_an_acknowledgement_is_the_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refusals are no acknowledgements; what is shorter than a tenth of a second is not told one by one."""
+    clock, link, tally = FakeClock(monkeypatch), fake_link(), Tally()
+    ClosedLoop(link, reading(), tally).begin(1)
+    tally.count()
+    for wait_ns, code in ((5_000_000, 0), (90_000_000, 0), (700_000_000, Busy.code), (800_000_000, 0), (1_000, 0)):
+        clock.now_ns += wait_ns
+        link.answer_all(code)
+    assert tally.outage_s == pytest.approx(1.5)
+    assert [to_ns - from_ns for from_ns, to_ns in tally.gaps_ns] == [1_500_000_000]
+    tally.stop()
+    clock.now_ns += 9_000_000_000
+    link.answer_all()
+    assert tally.outage_s == pytest.approx(1.5)
