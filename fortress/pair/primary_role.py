@@ -327,7 +327,8 @@ def _drive_handing(state: State, lead: Lead, handing: Handing, now_us: int, out:
         assert lead.other is not None
         state = replace(state, lead=replace(lead, handing=replace(handing, is_swapped=True)))
         return swap(state, "switch", lead.other, (state.member, lead.other), out)
-    if handing.told_lsn != end.lsn and lead.connected == lead.other:
+    # only who has acknowledged in this epoch takes the handover for one of this epoch
+    if handing.told_lsn != end.lsn and lead.connected == lead.other and lead.acked == end.lsn:
         out.append(Send(Handover(state.promised, end)))
         return replace(state, lead=replace(lead, handing=replace(handing, told_lsn=end.lsn)))
     return state

@@ -1,0 +1,141 @@
+"""A connection between nodes: whole messages both ways, and nobody without the bank's own certificate."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from fortress.authority import Kind, issue, make_authority
+from fortress.errors import CertificateUnusable, PeerRejected
+from fortress.pair.link import BUFFER_SIZE_BYTES, Link, dialing_context, listening_context
+from fortress.pair.messages import MESSAGE_SIZE_BYTES_MAX, Leave, Mark, Message, Nack, SnapshotChunk
+from tests.pair.nodes import BANK, certificates, files, until
+
+
+class End:
+    """One end of a connection: what it was told."""
+
+    def __init__(self) -> None:
+        self.link: Link | None = None
+        self.messages: list[Message] = []
+        self.reasons: list[Exception | None] = []
+
+    def make(self) -> Link:
+        return Link(BANK, on_open=self._opened, on_message=self._said, on_lost=self._lost)
+
+    def _opened(self, link: Link) -> None:
+        self.link = link
+
+    def _said(self, link: Link, message: Message) -> None:
+        self.messages.append(message)
+
+    def _lost(self, link: Link, reason: Exception | None) -> None:
+        self.reasons.append(reason)
+
+
+@asynccontextmanager
+async def listening(end: End, folder: Path | None = None) -> AsyncIterator[int]:
+    """Listen with a folder's certificate; give the port."""
+    context = listening_context(*files(folder or certificates()))
+    server = await asyncio.get_running_loop().create_server(end.make, "127.0.0.1", 0, ssl=context)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        if end.link is not None:
+            end.link.end()
+            await until(lambda: end.reasons)
+
+
+async def dial(end: End, port: int, folder: Path | None = None) -> None:
+    """Connect with a folder's certificate."""
+    context = dialing_context(*files(folder or certificates()))
+    loop = asyncio.get_running_loop()
+    await loop.create_connection(end.make, "127.0.0.1", port, ssl=context, server_hostname="127.0.0.1")
+
+
+async def test_messages_arrive_whole_and_in_order() -> None:
+    """Small ones together, and one that is larger than the buffer."""
+    here, there = End(), End()
+    async with listening(there) as port:
+        await dial(here, port)
+        assert here.link is not None
+        sent: list[Message] = [Nack(1, "stale", Mark()), SnapshotChunk(1, "x", bytes(3 * BUFFER_SIZE_BYTES)), Leave(2)]
+        for message in [*sent, *sent]:
+            here.link.send(message)
+        await until(lambda: len(there.messages) == 2 * len(sent))
+        assert there.messages == [*sent, *sent]
+        assert there.link is not None and there.link.is_open
+        there.link.finish()
+        await until(lambda: here.reasons)
+        assert not here.link.is_open
+        here.link.send(Leave(3))  # nobody is there, and nothing happens
+
+
+async def test_a_slow_reader_is_waited_for() -> None:
+    """Whoever asks waits while too much is on its way, and goes on when it has gone."""
+    here, there = End(), End()
+    async with listening(there) as port:
+        await dial(here, port)
+        assert here.link is not None
+        for _ in range(16):
+            here.link.send(SnapshotChunk(1, "x", bytes(1024 * 1024)))
+        waiting = asyncio.create_task(here.link.wait_room())
+        await until(lambda: len(there.messages) == 16)
+        await waiting
+        here.link.end()
+        await until(lambda: here.reasons)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"\x00\x00\x00\x02\xc0\xc0", (MESSAGE_SIZE_BYTES_MAX + 1).to_bytes(4, "big"), b"GET / HTTP/1.1\r\n\r\n"],
+    ids=["no message", "too large", "another protocol"],
+)
+async def test_garbage_ends_the_connection(data: bytes) -> None:
+    """With the reason, and nothing of it is handed on."""
+    there = End()
+    async with listening(there) as port:
+        context = dialing_context(*files(certificates()))
+        _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+        writer.write(data)
+        await until(lambda: there.reasons)
+        assert isinstance(there.reasons[0], PeerRejected) and not there.messages
+        writer.close()
+        await asyncio.gather(writer.wait_closed(), return_exceptions=True)
+
+
+async def test_a_certificate_of_another_authority_is_refused_by_tls() -> None:
+    """Not one message gets through."""
+    here, there = End(), End()
+    async with listening(there) as port:
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await dial(here, port, certificates(authority="two"))
+        assert there.link is None and not there.messages
+
+
+async def test_a_certificate_of_another_bank_is_refused(tmp_path: Path) -> None:
+    """Though the authority is the same."""
+    make_authority(tmp_path / "ca", "shared")
+    folders = []
+    for bank in (BANK, "beta"):
+        issue(tmp_path / bank, Kind.node, bank=bank, authority_folder=tmp_path / "ca")
+        (tmp_path / bank / "ca.crt").write_bytes((tmp_path / "ca" / "ca.crt").read_bytes())
+        folders.append(tmp_path / bank)
+    here, there = End(), End()
+    async with listening(there, folders[0]) as port:
+        await dial(here, port, folders[1])
+        await until(lambda: there.reasons)
+        assert "beta" in str(there.reasons[0]) and there.link is None
+        await until(lambda: here.reasons)
+
+
+def test_a_missing_certificate_is_told(tmp_path: Path) -> None:
+    """Before anything listens."""
+    with pytest.raises(CertificateUnusable):
+        listening_context(*files(tmp_path))

@@ -1,0 +1,284 @@
+"""The replication socket's listening side: who gets in, in which order things are done, what is checked first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from fortress.errors import AddressInUse, PeerRejected
+from fortress.ledger.records import Record, encode, make_record
+from fortress.pair import receiving
+from fortress.pair.events import Event, PeerLost, PeerSaid
+from fortress.pair.link import Link, dialing_context, listening_context
+from fortress.pair.messages import (
+    GENESIS,
+    Append,
+    Hello,
+    Keys,
+    Locate,
+    Located,
+    Mark,
+    Member,
+    Message,
+    Nack,
+    Shipped,
+    SnapshotBegin,
+    TableDigest,
+)
+from fortress.pair.receiving import Receiver, checked_records
+from tests.pair.nodes import BANK, CLUSTER, ROOT, List, certificates, files, until
+from tests.pair.nodes import Keys as People
+
+THERE = Member("node-2", b"2" * 16)
+HELLO = Hello(CLUSTER, BANK, THERE, 1, 1, 0, Mark(), 0, 0)
+
+
+def record_after(previous: Record | None) -> Record:
+    """The next record."""
+    return make_record([b"fact"], previous=previous, bank=BANK, epoch=1, time_us=1, commit_lsn=0, tree_root=ROOT)
+
+
+def append(*records: Record, previous: Mark | None = None) -> Append:
+    """An append of these records."""
+    first = previous or Mark(records[0].lsn - 1, records[0].previous_hash)
+    return Append(1, first, tuple(Shipped(Mark(r.lsn, r.hash), encode(r)) for r in records), 0)
+
+
+class Standby:
+    """A receiver and what it told; ``promised`` is the epoch it takes."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.records: list[Record] = []
+        self.rejected: list[str] = []
+        self.order: list[str] = []
+        self.digests: list[TableDigest] = []
+        self.copies: list[Message] = []
+        self.journal = List()
+        self.people = People()
+        self.promised = 1
+        self.receiver = Receiver(
+            listening_context(*files(certificates())),
+            BANK,
+            self.journal,
+            self.people,
+            greet=lambda: HELLO,
+            check=self._check,
+            on_event=self._on_event,
+            on_records=self.records.extend,
+            on_snapshot=self._on_snapshot,
+            on_digest=self.digests.append,
+            is_stale=lambda epoch: epoch < self.promised,
+            on_rejected=self.rejected.append,
+        )
+
+    def _check(self, hello: Hello) -> None:
+        if hello.cluster != CLUSTER:
+            raise PeerRejected("another cluster")
+
+    def _on_event(self, event: Event) -> None:
+        self.events.append(event)
+        if isinstance(event, PeerSaid):
+            self.order.append(type(event.message).__name__)
+
+    async def _on_snapshot(self, message: Message) -> None:
+        self.copies.append(message)
+
+    def said(self, kind: type) -> list[Message]:
+        """What the machine was told of the other node's messages of a kind."""
+        return [
+            event.message for event in self.events if isinstance(event, PeerSaid) and isinstance(event.message, kind)
+        ]
+
+
+class Primary:
+    """The other end."""
+
+    def __init__(self) -> None:
+        self.heard: list[Message] = []
+        self.is_lost = False
+        self.link = Link(
+            BANK,
+            on_open=lambda _: None,
+            on_message=lambda _, message: self.heard.append(message),
+            on_lost=lambda _, __: self._lost(),
+        )
+
+    def _lost(self) -> None:
+        self.is_lost = True
+
+
+@asynccontextmanager
+async def standby() -> AsyncIterator[tuple[Standby, Callable[[], object]]]:
+    """A receiver that listens, and a way to connect to it."""
+    node = Standby()
+    port = await node.receiver.start("127.0.0.1", 0)
+    primaries: list[Primary] = []
+
+    async def connect(hello: Message | None = HELLO) -> Primary:
+        primary = Primary()
+        loop = asyncio.get_running_loop()
+        context = dialing_context(*files(certificates()))
+        await loop.create_connection(lambda: primary.link, "127.0.0.1", port, ssl=context)
+        primaries.append(primary)
+        if hello is not None:
+            primary.link.send(hello)
+        return primary
+
+    yield node, connect  # type: ignore[misc]
+    await node.receiver.stop()
+    for primary in primaries:
+        primary.link.end()
+        await until(lambda primary=primary: primary.is_lost)
+
+
+async def test_both_say_hello_first() -> None:
+    """Whoever comes is greeted, and counts once its own hello is right."""
+    async with standby() as (node, connect):
+        primary = await connect()  # type: ignore[misc]
+        await until(lambda: node.receiver.is_connected and primary.heard == [HELLO])
+        assert node.said(Hello) == [HELLO]
+        primary.link.end()
+        await until(lambda: PeerLost(False) in node.events)
+        assert not node.receiver.is_connected
+
+
+@pytest.mark.parametrize("first", [append(record_after(None)), Nack(1, "stale", Mark())])
+async def test_nothing_is_taken_before_a_hello(first: Message) -> None:
+    """The connection ends and the reason is told."""
+    async with standby() as (node, connect):
+        primary = await connect(first)  # type: ignore[misc]
+        await until(lambda: primary.is_lost)
+        assert node.rejected and not node.events
+
+
+async def test_a_hello_of_another_cluster_is_turned_away() -> None:
+    """And whoever is connected stays so."""
+    async with standby() as (node, connect):
+        right = await connect()  # type: ignore[misc]
+        await until(lambda: node.receiver.is_connected)
+        wrong = await connect(Hello(b"x" * 16, BANK, THERE, 1, 1, 0, Mark(), 0, 0))  # type: ignore[misc]
+        await until(lambda: wrong.is_lost)
+        assert node.receiver.is_connected and not right.is_lost and node.rejected == ["another cluster"]
+
+
+async def test_the_newest_connection_counts() -> None:
+    """A primary whose old connection hangs is heard by its new one."""
+    async with standby() as (node, connect):
+        old = await connect()  # type: ignore[misc]
+        await until(lambda: node.receiver.is_connected)
+        new = await connect()  # type: ignore[misc]
+        await until(lambda: old.is_lost)
+        new.link.send(Append(1, Mark(), (), 7))
+        await until(lambda: node.said(Append))
+        node.receiver.send(Nack(1, "stale", Mark()))
+        await until(lambda: Nack(1, "stale", Mark()) in new.heard)
+
+
+async def test_somebody_who_says_nothing_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a time, and when there are too many of them at once."""
+    monkeypatch.setattr(receiving, "HELLO_S", 0.05)
+    async with standby() as (node, connect):
+        silent = await connect(None)  # type: ignore[misc]
+        await until(lambda: silent.is_lost)
+        monkeypatch.setattr(receiving, "CONNECTIONS_MAX", 0)
+        refused = await connect(None)  # type: ignore[misc]
+        await until(lambda: refused.is_lost)
+        assert len(node.rejected) == 2
+
+
+async def test_records_are_checked_before_the_machine_is_told() -> None:
+    """What is right is handed on decoded; of a message with one wrong record nothing is used."""
+    first = record_after(None)
+    second = record_after(first)
+    async with standby() as (node, connect):
+        primary = await connect()  # type: ignore[misc]
+        primary.link.send(append(first, second))
+        await until(lambda: node.said(Append))
+        assert node.records == [first, second]
+        primary.link.send(append(second, previous=Mark(1, b"x" * 32)))
+        await until(lambda: primary.is_lost)
+        assert len(node.said(Append)) == 1 and node.records == [first, second]
+
+
+async def test_records_of_an_epoch_that_is_over_are_not_even_decoded() -> None:
+    """The machine hears of them, and answers."""
+    async with standby() as (node, connect):
+        node.promised = 2
+        primary = await connect()  # type: ignore[misc]
+        primary.link.send(append(record_after(None)))
+        await until(lambda: node.said(Append))
+        assert node.records == []
+
+
+async def test_what_comes_after_keys_waits_for_them() -> None:
+    """Keys are durable before the records that need them are looked at."""
+    first = record_after(None)
+    async with standby() as (node, connect):
+        primary = await connect()  # type: ignore[misc]
+        primary.link.send(Keys(1, ((b"ann", b"key"),)))
+        primary.link.send(append(first))
+        primary.link.send(Keys(1, ((b"ann", None), (b"bob", b"new"))))
+        primary.link.send(Keys(1, ((b"carl", b"key"), (b"cora", None)), bucket=b"c"[0]))
+        primary.link.send(Append(1, Mark(1, first.hash), (), 1))
+        await until(lambda: len(node.said(Append)) == 2)
+        assert node.people.keys == {b"bob": b"new", b"carl": b"key"}
+
+
+async def test_the_newest_common_mark_is_located() -> None:
+    """Of the marks asked for, the first that this journal has; none if it has none of them."""
+    first = record_after(None)
+    async with standby() as (node, connect):
+        node.journal.found = [first]
+        primary = await connect()  # type: ignore[misc]
+        primary.link.send(Locate(1, (Mark(2, b"x" * 32), Mark(1, first.hash), Mark(0, GENESIS))))
+        await until(lambda: Located(1, Mark(1, first.hash)) in primary.heard)
+        primary.link.send(Locate(1, (Mark(2, b"x" * 32), Mark(1, b"y" * 32))))
+        await until(lambda: Located(1, None) in primary.heard)
+        primary.link.send(Locate(1, (Mark(1, b"x" * 32), Mark(2, b"y" * 32))))
+        await until(lambda: primary.is_lost)
+
+
+async def test_an_old_primary_changes_no_keys_and_sends_no_copy() -> None:
+    """It is told that its epoch is over."""
+    async with standby() as (node, connect):
+        node.promised = 2
+        primary = await connect()  # type: ignore[misc]
+        primary.link.send(Keys(1, ((b"ann", b"key"),)))
+        primary.link.send(SnapshotBegin(1, Mark(), {}))
+        await until(lambda: len([m for m in primary.heard if isinstance(m, Nack)]) == 2)
+        assert node.people.keys == {} and node.copies == []
+
+
+async def test_copies_and_digests_go_where_they_belong() -> None:
+    """And a message at the wrong time ends the connection."""
+    async with standby() as (node, connect):
+        primary = await connect()  # type: ignore[misc]
+        primary.link.send(SnapshotBegin(1, Mark(), {"x": 1}))
+        primary.link.send(TableDigest(1, 5, b"d"))
+        await until(lambda: node.copies and node.digests)
+        primary.link.send(HELLO)
+        await until(lambda: primary.is_lost)
+
+
+async def test_a_taken_address_is_told() -> None:
+    """Before anything else is tried."""
+    async with standby() as (node, _):
+        server = node.receiver._server
+        assert server is not None
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(AddressInUse):
+            await Standby().receiver.start("127.0.0.1", port)
+
+
+def test_a_record_that_is_not_what_its_mark_says_is_refused() -> None:
+    """Neither another number nor another hash."""
+    first = record_after(None)
+    wrong = Append(1, Mark(), (Shipped(Mark(1, b"x" * 32), encode(first)),), 0)
+    with pytest.raises(PeerRejected):
+        checked_records(wrong)
+    with pytest.raises(PeerRejected):
+        checked_records(Append(1, Mark(), (Shipped(Mark(1, first.hash), b"garbage"),), 0))
