@@ -38,8 +38,10 @@ test: style types coverage ## all checks and tests; the same command that CI run
 coverage: setup ## every branch of each pure module, by its own test file
 	$(BIN)/python -m tests.pure_coverage
 
-fault: setup ## kills, cuts and full disks, for minutes
-	$(BIN)/python -m pytest tests/fault -m fault --timeout=1800
+fault: setup ## kills, cuts, pauses, broken disks, for an hour or more; the results go into docs/reference/faults.md
+	@rm -f .faults.jsonl
+	FAULT_RESULTS=.faults.jsonl $(BIN)/python -m pytest tests/fault -m "fault or not fault" --timeout=600
+	$(BIN)/python -m tests.fault.table .faults.jsonl docs/reference/faults.md
 
 fuzz: setup ## feed the decoders noise for FUZZ_S seconds each
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'

@@ -29,7 +29,7 @@ from tests.fault.orders import Customer, Order
 
 TRY_S: Final = 1.5
 DEADLINE_S: Final = 15.0
-SETTLE_S: Final = 30.0
+SETTLE_S: Final = 60.0
 PAUSE_S: Final = 0.02
 LOOK_EVERY_S: Final = 0.02
 READ_EVERY_S: Final = 0.2

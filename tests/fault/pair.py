@@ -33,7 +33,7 @@ from tests.fault.network import ADDRESSES, Network
 
 PORTS: Final = (7611, 7612, 7613)
 WITNESS_PORT: Final = 7614
-PAIRED_S_MAX: Final = 30.0
+PAIRED_S_MAX: Final = 60.0
 NAMES: Final = {"a": "node-1", "b": "node-2"}
 NOT_ANSWERING: Final[Mapping[str, Any]] = {"role": "", "state": "", "term": -1, "copies": 0}
 
@@ -189,6 +189,7 @@ class Pair:
             "server.port": clients,
             "monitor.port": status,
             "pair.listen": f"{self._address('a')}:{records}",
+            "log.requests": "none",
             **self.layout.settings,
         }
         make_folder(folder, replace(self.layout.plan, settings=settings))

@@ -31,7 +31,7 @@ from tests.fault.network import Network
 from tests.fault.pair import PAIRED_S_MAX, Layout, Member, Pair
 from tests.fault.verdict import judge
 
-PROGRESS_S_MAX: Final = 20.0
+PROGRESS_S_MAX: Final = 40.0
 CALLERS: Final = 8
 T = TypeVar("T")
 
@@ -163,9 +163,9 @@ class Trial:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.leave()
         if error is not None:
             error.add_note(f"seed {self.report.seed}\n{self.pair.story()}")
+        await self.leave()
 
     async def leave(self) -> None:
         """End all clients and all processes at once; may be repeated."""
