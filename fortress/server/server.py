@@ -24,13 +24,13 @@ from fortress.server.logs import RequestLog, log_event
 from fortress.server.session import Session
 from fortress.server.statistics import Statistics, count_in
 from fortress.server.throttle import network_of
+from fortress.server.tls import Tls
 from fortress.server.wire import Dispatching
 
 READ_BUFFER_BYTES: Final = 64 * 1024
 FILES_BESIDE_CONNECTIONS: Final = 128
 SWEEP_S: Final = 1.0
 KILL_S_MAX: Final = 2.0
-TLS_SHUTDOWN_S: Final = 2.0
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +82,7 @@ class Server:
         self._noise_private = noise_private
         self._sweep_s = sweep_s
         self._per_network: dict[str, int] = {}
+        self._arriving: set[Tls] = set()  # in the middle of the handshake
         self._sessions: set[Session] = set()
         self._by_customer: dict[int, set[Session]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -144,22 +145,23 @@ class Server:
     async def _open(self, connection: socket.socket, address: str, network: str) -> None:
         """Let TLS make its handshake; the session goes on by itself."""
         session = Session(self, address=address, network=network, now_us=time.time_ns() // 1000)
+
+        def settled(tls: Tls, reason: str) -> None:
+            self._arriving.discard(tls)
+            if reason:
+                count_in(self.statistics.connections_refused, "tls")
+                log_event(logger, logging.DEBUG, "tls failed", address=address, reason=reason)
+                self._release(network)
+
+        tls = Tls(self._tls, session, handshake_s=self.handshake_s, on_settled=settled)
+        self._arriving.add(tls)
         try:
             connection.setblocking(False)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await self._loop.connect_accepted_socket(
-                *(lambda: session, connection),
-                ssl=self._tls,
-                ssl_handshake_timeout=self.handshake_s,
-                ssl_shutdown_timeout=TLS_SHUTDOWN_S,
-            )
-        except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
-            count_in(self.statistics.connections_refused, "tls")
-            log_event(logger, logging.DEBUG, "tls failed", address=address, reason=type(error).__name__)
-        finally:
-            if not session.was_welcome:
-                connection.close()
-                self._release(network)
+            await self._loop.connect_accepted_socket(lambda: tls, connection)
+        except OSError as error:
+            connection.close()
+            tls.connection_lost(error)
 
     # --- sessions ---------------------------------------------------------------------------------------------------
 
@@ -243,6 +245,8 @@ class Server:
         await self._wait_gone(deadline_s)
         for session in tuple(self._sessions):
             session.kill()
+        for tls in tuple(self._arriving):
+            tls.abort()
         for task in self._tasks:
             task.cancel()
         await self._wait_gone(KILL_S_MAX)

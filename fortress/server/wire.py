@@ -152,11 +152,6 @@ class Wire(asyncio.BufferedProtocol):
         return self._connection.handshake_hash
 
     @property
-    def was_welcome(self) -> bool:
-        """Whether TLS stood once; from then on the server hears of the end."""
-        return hasattr(self, "_connection")
-
-    @property
     def is_open(self) -> bool:
         """Whether answers and pushes can still reach the peer."""
         return self._transport is not None and not self._ending_s
