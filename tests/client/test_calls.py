@@ -279,7 +279,7 @@ async def test_a_session_that_cannot_be_resumed_in_time_is_unreachable(alice: Me
     link = alice._calls.route.current
     assert link is not None
     link.abort()
-    with pytest.raises(Unreachable, match="resumed"):
+    with pytest.raises(Unreachable):
         await alice.transfer(100, 101, "1 EUR")
 
 
