@@ -80,6 +80,7 @@ class Journal:
         first: Record | None = None,
     ) -> None:
         self.tail_hashes: dict[int, bytes] = {}
+        self._read_at = (0, 0, 0)  # segment, record and place of what was read last
         self._folder = folder
         self._data_key = data_key
         self._bank = bank
@@ -423,9 +424,10 @@ class Journal:
         lsn = from_lsn if previous is not None else max(first_lsn, from_lsn - 1)
         writer = self._writer
         is_newest = writer.header.first_lsn == first_lsn
-        offset = writer.offsets[lsn - first_lsn] if is_newest else reader.offset_of(lsn)
+        offset = writer.offsets[lsn - first_lsn] if is_newest else self._offset_in(reader, lsn)
         before = previous
         while self._is_durable(lsn) and self._part_of(lsn).header.first_lsn == first_lsn:
+            self._read_at = (first_lsn, lsn, offset)
             found = read_record(reader, offset, lsn, before)
             if found is None:
                 raise reader.damage(offset, lsn, "the record is damaged")
@@ -433,6 +435,16 @@ class Journal:
             if lsn >= from_lsn:
                 yield before
             lsn += 1
+
+    def _offset_in(self, reader: SegmentReader, lsn: int) -> int:
+        """Find a record in a closed segment, from where the last reading ended if that was here and before it.
+
+        Hopping over all of a segment takes a tenth of a second, and a reader comes back for the next part again and
+        again. Two readers at once only cost each other this.
+        """
+        first_lsn, known_lsn, offset = self._read_at
+        is_of_use = first_lsn == reader.header.first_lsn and known_lsn <= lsn
+        return reader.offset_of(lsn, (known_lsn, offset) if is_of_use else None)
 
     def _check_from(self, applied_lsn: int) -> None:
         """Check that the journal reaches as far as the tables, and every record after those."""

@@ -282,10 +282,14 @@ class SegmentReader:
         last_offset, end_offset, last_hash = _FOOTER_CONTENT.unpack(block.content)
         return Footer(block.lsn, last_offset, end_offset, last_hash)
 
-    def offset_of(self, lsn: int) -> int:
-        """Find where a record starts, hopping from block header to block header without opening any."""
-        offset = BLOCK_SIZE_BYTES
-        for number in range(self.header.first_lsn, lsn):
+    def offset_of(self, lsn: int, known: tuple[int, int] | None = None) -> int:
+        """Find where a record starts, hopping from block header to block header without opening any.
+
+        Args:
+            known: number and place of a record not behind it, to start from; None: the segment's first.
+        """
+        first, offset = known or (self.header.first_lsn, BLOCK_SIZE_BYTES)
+        for number in range(first, lsn):
             outer = self.outer(offset)
             if outer is None or outer[:2] != (RECORD, number):
                 raise self.damage(offset, number, "is not where it was")
