@@ -178,6 +178,7 @@ class PairSettings:
     takeover_ms: int = number(3000, "milliseconds of silence after which the standby takes over", 100, 600_000)
     refused_ms: int = number(300, "the same when the primary's process is known to be gone", 50, 600_000)
     lease_ms: int = number(200, "milliseconds that an acknowledgement lets the primary answer reads by itself", 0)
+    digest_s: int = number(300, "seconds between comparisons of both nodes' tables; 0: never", 0, 86400)
     hold_s: int = number(10, "seconds that requests are held while no node may take them; then busy", 0, 300)
 
 

@@ -18,12 +18,13 @@ from ssl import SSLContext
 from typing import Any, Final
 
 from fortress.config import PairSettings
-from fortress.errors import Busy, FortressError, NoPrimary, PeerRejected, RegisterStale, RegisterUnreachable
+from fortress.errors import Busy, NoPrimary, PeerRejected
 from fortress.ledger.records import Record
 from fortress.ledger.records import decode as decode_record
 from fortress.pair import events as e
 from fortress.pair import role
 from fortress.pair.control import Control
+from fortress.pair.errands import Errands
 from fortress.pair.host import History, Host, People
 from fortress.pair.link import Link
 from fortress.pair.messages import (
@@ -40,11 +41,10 @@ from fortress.pair.messages import (
     TableDigest,
 )
 from fortress.pair.receiving import Receiver
-from fortress.pair.register import Conflict, Register
+from fortress.pair.register import Register
 from fortress.pair.role_state import Phase, times_of
 from fortress.pair.shipping import Dialing, Shipper
 
-PROBE_S: Final = 0.3
 RECORD_VERSION: Final = 1
 SWITCH_S: Final = 5.0
 DECODED_MAX: Final = 4096
@@ -122,10 +122,8 @@ class Replication:
         self._events: deque[e.Event] = deque()
         self._is_stepping = False
         self._is_stopping = False
-        self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._decoded: dict[bytes, Record] = {}
-        self.is_register_reachable = True
         self.peer: Member | None = None
         self.peer_seen_us = 0
         self.peer_durable = 0
@@ -158,13 +156,23 @@ class Replication:
             greet=self._greet,
             check=self._check,
             on_event=self.feed,
+            on_digest=parts.on_digest,
             send_snapshot=parts.send_snapshot,
             clock_us=parts.clock_us,
         )
+        self._errands = Errands(
+            parts.register,
+            parts.control,
+            self._peer_address,
+            on_event=self.feed,
+            on_swapped=self._tell_swap,
+            on_unwritten=lambda reason: self._host.quarantine(f"a promise could not be written: {reason}"),
+            tell=self._host.tell,
+        )
         self._deeds: dict[type[Any], Callable[[Any], None]] = {
-            e.ReadRegister: self._read_register,
-            e.SwapRegister: self._swap_register,
-            e.PromiseEpoch: self._promise,
+            e.ReadRegister: self._errands.read_register,
+            e.SwapRegister: self._errands.swap_register,
+            e.PromiseEpoch: self._errands.promise,
             e.Send: self._send,
             e.Store: self._store,
             e.Truncate: self._truncate,
@@ -172,7 +180,7 @@ class Replication:
             e.Serve: self._serve,
             e.Hold: self._hold,
             e.StepDown: self._step_down,
-            e.ProbePeer: self._probe,
+            e.ProbePeer: self._errands.probe,
             e.Quarantine: self._quarantine,
             e.MayLeave: lambda _: self._may_leave.set(),
             e.Tell: self._tell,
@@ -195,10 +203,7 @@ class Replication:
             self._timer.cancel()
         await self._shipper.stop()
         await self._receiver.stop()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._parts.register.close()
+        await self._errands.stop()
 
     # --- The machine ----
     def feed(self, event: e.Event) -> None:
@@ -286,6 +291,11 @@ class Replication:
         self._shipper.ship_keys(((handle, key),))
 
     @property
+    def is_register_reachable(self) -> bool:
+        """False while the register does not answer."""
+        return self._errands.is_register_reachable
+
+    @property
     def behind(self) -> int:
         """How many records the standby lacks: this node, or the other one when this is primary."""
         if role.is_primary(self.state):
@@ -334,6 +344,12 @@ class Replication:
         except TimeoutError:
             raise NoPrimary("this node could not become primary; 'fortress events' says why") from None
 
+    def send_digest(self, lsn: int, digest: bytes) -> None:
+        """Tell the other node what this one's tables amount to; without a digest: that it will be told."""
+        message = TableDigest(self.state.promised, lsn, digest)
+        self._shipper.send(message)
+        self._receiver.send(message)
+
     def apply(self, settings: PairSettings) -> None:
         """Take over settings that may change while the node runs."""
         self._settings = settings
@@ -352,54 +368,12 @@ class Replication:
             await asyncio.sleep(0.005)
 
     # --- What the machine asks for ----
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    def _read_register(self, _: e.ReadRegister) -> None:
-        self._start(self._ask_register(None))
-
-    def _swap_register(self, swap: e.SwapRegister) -> None:
-        self._start(self._ask_register(swap))
-
-    async def _ask_register(self, swap: e.SwapRegister | None) -> None:
-        """Read the register, or change it; a lost answer is told as such and never guessed."""
-        event: e.Event
-        try:
-            if swap is None:
-                event = e.RegisterRead(await self._parts.register.get())
-            else:
-                event = e.RegisterSwapped(await self._parts.register.compare_and_set(swap.expected, swap.fresh))
-                self._tell_swap(swap)
-            self.is_register_reachable = True
-        except Conflict as conflict:
-            self.is_register_reachable = True
-            event = e.RegisterRefused(conflict.configuration)
-        except (RegisterUnreachable, RegisterStale) as error:
-            if self.is_register_reachable:
-                self._host.tell("register_unreachable", {"reason": error.message})
-            self.is_register_reachable = False
-            event = e.RegisterSilent()
-        self.feed(event)
-
     def _tell_swap(self, swap: e.SwapRegister) -> None:
         """Write down what the register took, and for a takeover how long the primary had been silent."""
         facts: dict[str, str | int] = {"epoch": swap.fresh.epoch, "primary": swap.fresh.primary.name}
         if swap.name == "takeover" and self.primary_seen_us:
             facts["silent_ms"] = (self._clock_us() - self.primary_seen_us) // 1000
         self._host.tell(swap.name, facts)
-
-    def _promise(self, action: e.PromiseEpoch) -> None:
-        self._start(self._write_promise(action.epoch))
-
-    async def _write_promise(self, epoch: int) -> None:
-        try:
-            await asyncio.to_thread(self._parts.control.promise, epoch)
-        except FortressError as error:
-            self._host.quarantine(f"a promise could not be written: {error.message}")
-            return
-        self.feed(e.EpochPromised(epoch))
 
     def _send(self, action: e.Send) -> None:
         message = action.message
@@ -437,25 +411,9 @@ class Replication:
         self._host.hold()
 
     def _step_down(self, action: e.StepDown) -> None:
-        self._start(self._shipper.stop())
+        self._errands.start(self._shipper.stop())
         is_ours = action.primary is None or action.primary == self.member
         self._host.stand_by(is_clean=action.is_clean, primary="" if is_ours else self._settings.peer_clients)
-
-    def _probe(self, _: e.ProbePeer) -> None:
-        self._start(self._probe_peer())
-
-    async def _probe_peer(self) -> None:
-        """See whether the other node's process takes connections; no answer at all says nothing."""
-        try:
-            _, writer = await asyncio.wait_for(asyncio.open_connection(*self._peer_address), PROBE_S)
-        except ConnectionRefusedError:
-            self.feed(e.PeerLost(is_refused=True))
-        except (OSError, TimeoutError):
-            return
-        else:
-            writer.close()
-            with suppress(OSError):
-                await writer.wait_closed()
 
     def _quarantine(self, action: e.Quarantine) -> None:
         self._host.quarantine(action.reason)

@@ -25,7 +25,7 @@ from fortress.ledger.records import encode as encode_record
 from fortress.pair.events import Event, PeerConnected, PeerLost, PeerSaid
 from fortress.pair.host import History, People
 from fortress.pair.link import Link
-from fortress.pair.messages import Ack, Append, Hello, Keys, Locate, Located, Mark, Message, Nack, Shipped
+from fortress.pair.messages import Ack, Append, Hello, Keys, Locate, Located, Mark, Message, Nack, Shipped, TableDigest
 
 DIAL_S: Final = 2.0
 HELLO_S: Final = 5.0
@@ -71,6 +71,7 @@ class Shipper:
         greet: makes the hello of this moment.
         check: raises PeerRejected when a hello is not that of this pair's other node.
         on_event: told what the role machine must know.
+        on_digest: takes what the standby's tables amount to.
         send_snapshot: brings a standby up that the journal cannot.
         clock_us: what stands in each message, to be given back with its acknowledgement.
     """
@@ -84,6 +85,7 @@ class Shipper:
         greet: Callable[[], Hello],
         check: Callable[[Hello], None],
         on_event: Callable[[Event], None],
+        on_digest: Callable[[TableDigest], None],
         send_snapshot: Callable[[Link, int], Awaitable[None]],
         clock_us: Callable[[], int],
     ) -> None:
@@ -93,6 +95,7 @@ class Shipper:
         self._greet = greet
         self._check = check
         self._on_event = on_event
+        self._on_digest = on_digest
         self._send_snapshot = send_snapshot
         self._clock_us = clock_us
         self._task: asyncio.Task[None] | None = None
@@ -333,6 +336,9 @@ class Shipper:
             if self._replies.qsize() > 1:
                 raise PeerRejected("the other node says more than it was asked")
             self._replies.put_nowait(message)
+            return
+        if isinstance(message, TableDigest):
+            self._on_digest(message)
             return
         if isinstance(message, Ack):
             self.acknowledged(message.durable.lsn)

@@ -16,11 +16,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from fortress.errors import DiskFull, FortressError, LedgerError
 from fortress.ledger.delta import Delta
 from fortress.ledger.engine import Engine
+from fortress.ledger.table_digest import TableView
 from fortress.server.histogram import Histogram
 from fortress.server.logs import log_event
 from fortress.server.workers import Worker
@@ -28,6 +29,8 @@ from fortress.server.workers import Worker
 APPLY_ENTRIES_MIN: Final = 16_384
 APPLY_EVERY_S: Final = 0.1
 DISK_RETRY_S: Final = 0.5
+
+ViewTaken = Callable[[TableView], None]
 
 logger = logging.getLogger(__name__)
 
@@ -72,12 +75,45 @@ class Applier:
         self._is_applying = False
         self._failure: FortressError | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._view: tuple[int, ViewTaken] | None = None
 
     def take(self, delta: Delta) -> None:
         """Take the changes of a record that is durable; they reach the tables soon."""
         self._deltas.append(delta)
         self.entries += delta.count
         self._apply_soon()
+
+    def view_at(self, lsn: int, taken: ViewTaken) -> bool:
+        """Take a view of the tables as they are after exactly this record, and give it to ``taken``, on the loop.
+
+        One at a time; False when the tables are past the record, or another view is asked for.
+        """
+        if self._view is not None or self._engine.store.applied_lsn > lsn or self._failure is not None:
+            return False
+        self._view = (lsn, taken)
+        if self._engine.store.applied_lsn == lsn and not self._is_applying:
+            self._take_view()
+        else:
+            self._apply_soon()
+        return True
+
+    def _take_view(self) -> None:
+        """Make the view on the thread that writes the tables, so that nothing is written meanwhile."""
+        assert self._view is not None
+        (lsn, taken), self._view = self._view, None
+        self._is_applying = True
+
+        def viewed(view: Any, error: BaseException | None) -> None:
+            self._is_applying = False
+            if error is None and view.lsn == lsn:
+                taken(view)
+            elif error is None:
+                view.close()
+            else:
+                self._on_fatal(error if isinstance(error, LedgerError) else LedgerError(f"no view: {error}"))
+            self._apply_soon()
+
+        self._worker.submit(TableView, self._engine.store, done=viewed)
 
     async def wait(self, position: int) -> None:
         """Wait until the tables hold everything up to ``position``, which is or will be committed; hurries them on.
@@ -125,6 +161,10 @@ class Applier:
             return
         self._stop_timer()
         deltas, self._deltas = self._deltas, []
+        if self._view is not None:  # the tables stop once at exactly this record
+            count = sum(delta.lsn <= self._view[0] for delta in deltas)
+            if 0 < count < len(deltas):
+                deltas, self._deltas = deltas[:count], deltas[count:]
         self._is_applying = True
         started = time.perf_counter_ns()
 
@@ -156,7 +196,10 @@ class Applier:
             elif not future.done():
                 future.set_result(None)
         self._on_applied()
-        self._apply_soon()
+        if self._view is not None and self._engine.store.applied_lsn >= self._view[0]:
+            self._take_view()
+        else:
+            self._apply_soon()
 
     def _wait_for_space(self, error: DiskFull) -> None:
         if self.disk_full is None:

@@ -29,7 +29,7 @@ from fortress.ledger.delta import Delta
 from fortress.ledger.engine import RECORD_BYTES_FULL, Engine
 from fortress.ledger.records import Record
 from fortress.ledger.rules import Verdict
-from fortress.server.applier import Applier
+from fortress.server.applier import Applier, ViewTaken
 from fortress.server.backlog import Answered, Backlog
 from fortress.server.histogram import Histogram
 from fortress.server.journal_writer import JournalWriter
@@ -420,6 +420,10 @@ class Committer:
         if ready:
             self._behind = [item for item in self._behind if item[0] > self.committed_position]
             self._answer([(answered, outcome) for _, answered, outcome in ready])
+
+    def view_at(self, lsn: int, taken: ViewTaken) -> bool:
+        """Take a view of the tables after exactly this record; False when they are past it (`Applier.view_at`)."""
+        return self._applier.view_at(lsn, taken)
 
     async def wait_applied(self, position: int) -> None:
         """Wait until the tables hold everything up to ``position``, which was judged; hurries the tables on.

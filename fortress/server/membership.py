@@ -18,6 +18,7 @@ from fortress.pair.register import open_register
 from fortress.pair.replication import Parts, Replication
 from fortress.server.committer import Committer
 from fortress.server.copies import Copies
+from fortress.server.digests import Digests
 from fortress.server.folder import Folder, data_folder
 from fortress.server.handlers import Dispatcher
 from fortress.server.pairing import Pairing, Restart
@@ -102,11 +103,15 @@ def enter_pair(
         on_restart=on_restart,
         on_stop=on_stop,
     )
-    pairing.replication = replica.pair = _replication(folder, pairing, engine, vault, control)
+    digests = Digests(engine, committer, pairing)
+    pairing.replication = replica.pair = _replication(folder, pairing, engine, vault, control, digests)
+    pairing.start_chore(digests.run(folder.settings.pair.digest_s))
     return pairing
 
 
-def _replication(folder: Folder, pairing: Pairing, engine: Engine, vault: Vault, control: Control) -> Replication:
+def _replication(
+    folder: Folder, pairing: Pairing, engine: Engine, vault: Vault, control: Control, digests: Digests
+) -> Replication:
     settings, tls = folder.settings, folder.settings.tls
     files = (settings.path(tls.certificate), settings.path(tls.key), settings.path(tls.ca))
     dialing = dialing_context(*files)
@@ -125,7 +130,7 @@ def _replication(folder: Folder, pairing: Pairing, engine: Engine, vault: Vault,
         host=pairing,
         send_snapshot=copies.send,
         take_snapshot=copies.take,
-        on_digest=pairing.compare_digest,
+        on_digest=digests.take,
     )
     committed = engine.committed.lsn if engine.committed else 0
     is_founder = has_begun and control.promised == 0

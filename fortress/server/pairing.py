@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,7 +23,7 @@ from fortress.pair import role
 from fortress.pair.chronicle import Chronicle
 from fortress.pair.control import Control
 from fortress.pair.events import Wish
-from fortress.pair.messages import Mark, TableDigest
+from fortress.pair.messages import Mark
 from fortress.pair.replication import Replication
 from fortress.pair.role_state import Phase
 from fortress.server.committer import Committer
@@ -70,6 +70,7 @@ class Pairing:
     Attributes:
         replication: set before `start`.
         failovers: how often this node took over.
+        is_primary: whether this node acts as primary.
         unavailable_s: seconds without a primary that this node saw as it took over.
     """
 
@@ -101,7 +102,7 @@ class Pairing:
         self._make_whole = make_whole
         self._on_restart = on_restart
         self._on_stop = on_stop
-        self._is_primary = False
+        self.is_primary = False
         self._is_ready = False
         self._is_ended = False
         self._is_busy = False
@@ -115,18 +116,18 @@ class Pairing:
         self._replica.follow_all()
         self._engine.epoch = epoch
         self._committer.take_commands()
-        if not self._is_primary:
-            self._is_primary = True
-            self._start(self._become_ready())
+        if not self.is_primary:
+            self.is_primary = True
+            self.start_chore(self._become_ready())
 
     async def _become_ready(self) -> None:
         try:
             await self._make_whole()
         except FortressError as error:
-            if self._is_primary:
+            if self.is_primary:
                 self.fail(error if isinstance(error, LedgerError) else LedgerError(error.message))
             return
-        if self._is_primary:
+        if self.is_primary:
             self._is_ready = True
             self.allow_reads(self.replication.readable_until_us)
 
@@ -146,7 +147,7 @@ class Pairing:
             self._busy_timer = None
         if is_blocked:
             self._busy_timer = asyncio.get_running_loop().call_later(self._settings.hold_s, self._be_busy)
-        elif self._is_busy and self._is_primary:
+        elif self._is_busy and self.is_primary:
             self._is_busy = False
             self._committer.take_commands()
 
@@ -158,7 +159,7 @@ class Pairing:
 
     def stand_by(self, *, is_clean: bool, primary: str) -> None:
         """Take no commands any more; if something would have to be forgotten, start anew."""
-        self._is_primary = self._is_ready = self._is_busy = False
+        self.is_primary = self._is_ready = self._is_busy = False
         is_clean = is_clean and self._replica.is_clean
         self._follow(primary)
         if not is_clean:
@@ -166,7 +167,7 @@ class Pairing:
 
     def follow(self, primary: str) -> None:
         """As standby: know where the primary is; empty when nobody is heard."""
-        if not self._is_primary:
+        if not self.is_primary:
             self._follow(primary)
 
     def _follow(self, primary: str) -> None:
@@ -227,7 +228,7 @@ class Pairing:
             return
         self._follow("")
         log_event(logger, logging.CRITICAL, "ledger failed", code=error.code, reason=str(error), hint=error.hint)
-        self._start(self._hand_over_and_stop(error))
+        self.start_chore(self._hand_over_and_stop(error))
 
     async def _hand_over_and_stop(self, error: LedgerError) -> None:
         self.replication.wish(Wish.storage_failed)
@@ -251,9 +252,6 @@ class Pairing:
     def _has_begun(self) -> bool:
         return hasattr(self, "replication")
 
-    def compare_digest(self, message: TableDigest) -> None:
-        """Take note of what the primary's tables amount to; compared when this node's are there."""
-
     async def stop(self) -> None:
         """End the pair's part of this node."""
         self._is_ended = True
@@ -265,7 +263,8 @@ class Pairing:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._control.close()
 
-    def _start(self, work: Any) -> None:
+    def start_chore(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something beside, until this node stops."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
