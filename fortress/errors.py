@@ -276,14 +276,14 @@ class JournalCorrupt(LedgerError):
     """The journal holds a bad record before good ones; this is damage, not a torn tail."""
 
     code = 5001
-    hint = "do not delete anything; restore this node from its peer or from a backup, then start again"
+    hint = "do not delete anything; in a pair run 'fortress rejoin' on this node, alone restore it from a backup"
 
 
 class ChainBroken(LedgerError):
     """A record does not continue the one before it."""
 
     code = 5002
-    hint = "do not delete anything; restore this node from its peer or from a backup, then start again"
+    hint = "do not delete anything; in a pair run 'fortress rejoin' on this node, alone restore it from a backup"
 
 
 class BooksBroken(LedgerError):

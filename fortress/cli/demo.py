@@ -1,14 +1,13 @@
 """``demo``: a whole bank on this machine in a temporary folder, with sample people, light load and things to try.
 
-It uses what everybody uses: the folder that ``init`` makes, a child process that runs ``serve``, client contexts, the
-client library. Everything lies in one folder, which goes when the demo ends, however it ends but by kill -9; then the
-child still ends by itself, since its standard input is closed.
+It uses what everybody uses: the folders that ``init`` makes, a process for each of two nodes and their witness, client
+contexts, the client library. Everything lies in one folder, which goes when the demo ends, however it ends but by
+kill -9; then the processes still end by themselves, since their standard input is closed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import secrets
 import shlex
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from fortress.cli.children import Child
 from fortress.cli.command import Call, command, current_call
 from fortress.cli.contexts import HOME_VARIABLE, Contexts
 from fortress.cli.failures import Exit
@@ -39,8 +39,10 @@ if TYPE_CHECKING:
 
 BANK: Final = "a"
 CURRENCY: Final = "EUR"
-START_S_MAX: Final = 30.0
-STOP_S_MAX: Final = 20.0
+HOST: Final = "127.0.0.1"
+WITNESS: Final = "witness"
+START_S_MAX: Final = 60.0
+LOOK_S_MAX: Final = 1.0
 SHOPPERS: Final = 4
 SHOPPERS_OPENING_MINOR: Final = 1_000_00
 PAUSE_S: Final = 0.5
@@ -93,7 +95,7 @@ def make_people() -> list[Person]:
 @click.option("--seconds", type=click.FloatRange(0, 86400), help="End by itself after this time; at Ctrl-C otherwise.")
 @click.option("--no-load", is_flag=True, help="No simulated customers.")
 def demo_command(seconds: float | None, no_load: bool) -> int:
-    """Run a bank on this machine with sample people and light load, and print three things to try.
+    """Run a bank of two nodes on this machine with sample people and light load, and print three things to try.
 
     Everything is in a temporary folder, which is deleted at the end.
     """
@@ -125,22 +127,24 @@ class Demo:
         self._contexts = Contexts(folder / "contexts", folder / "contexts" / "state")
         self._totals = Totals()
         self._ended = asyncio.Event()
+        self._nodes = (folder / "node-1", folder / "node-2")
+        self._children: list[Child] = []
+        self._roles = ""
         self.address = ""
-        self.status_url = ""
 
     @property
     def _ca(self) -> Path:
-        return self._folder / "bank" / "certs" / "ca.crt"
+        return self._nodes[0] / "certs" / "ca.crt"
 
     async def run(self, seconds: float | None, *, with_load: bool) -> int:
         """Make the bank, fill it, tell about it, and keep it busy until the end."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._ended.set)
-        say(self._call, f"making a bank in {self._folder}")
-        await asyncio.to_thread(self._make_folder)
+        say(self._call, f"making a bank of two nodes and their witness in {self._folder}")
+        await asyncio.to_thread(self._make_folders)
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._serving())
+            await self._start_all(stack)
             say(self._call, "opening accounts for the sample people")
             shoppers = await self._fill()
             self._introduce()
@@ -154,9 +158,10 @@ class Demo:
 
     # --- the bank -----------------------------------------------------------------------------------------------
 
-    def _make_folder(self) -> None:
+    def _make_folders(self) -> None:
         from fortress.cli.bootstrap import make_administrator
         from fortress.cli.folders import make_folder
+        from fortress.cli.joining import Place, endpoint, make_peer, make_witness
         from fortress.protocol.schnorr import KdfParameters
 
         administrators = [
@@ -164,49 +169,52 @@ class Demo:
             for person in self._people
             if person.role == "administrator"
         ]
+        ports = free_ports(7)
         settings: dict[str, str | int] = {
-            "server.port": 0,
-            "monitor.port": free_port(),
+            "server.port": ports[0],
+            "monitor.port": ports[1],
+            "pair.listen": endpoint(HOST, ports[2]),
             "login.token_s": 86_400,
             "log.format": "json",
         }
-        folder = self._folder / "bank"
+        first, second = self._nodes
         make_folder(
-            folder, bank=BANK, node="node-1", administrators=administrators, currencies=[CURRENCY], settings=settings
+            first, bank=BANK, node=first.name, administrators=administrators, currencies=[CURRENCY], settings=settings
         )
+        place = Place(host=HOST, port=ports[3], status_port=ports[4], pair_port=ports[5])
+        make_peer(second, first, node=second.name, place=place)
+        make_witness(self._folder / WITNESS, self._nodes, place=Place(host=HOST, port=ports[6]))
 
-    @asynccontextmanager
-    async def _serving(self) -> AsyncIterator[None]:
-        """Run the node as a process of its own, which ends when its standard input does."""
-        with open(self._folder / "serve.log", "wb") as log:
-            child = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "fortress", "--json", "serve", str(self._folder / "bank"), "--stop-at-eof"),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C is for the demo, which then ends the node in order
-            )
-        try:
-            await self._wait_listening(child)
-            yield
-        finally:
-            if child.stdin is not None:
-                child.stdin.close()
+    async def _start_all(self, stack: AsyncExitStack) -> None:
+        """Start the witness, then both nodes at once, and wait until there are two copies."""
+        commands = {self._folder / WITNESS: "witness", **dict.fromkeys(self._nodes, "serve")}
+        for folder, name in commands.items():
+            log = self._folder / f"{folder.name}.log"
+            self._children.append(Child(folder.name, name, folder, log, lambda text: say(self._call, text)))
+        witness, *nodes = self._children
+        for child in self._children:
+            stack.push_async_callback(child.stop)
+        await witness.start()
+        await asyncio.gather(*(child.start() for child in nodes))
+        self.address = f"{','.join(child.told['address'].rpartition('/')[0] for child in nodes)}/{BANK}"
+        deadline = time.monotonic() + START_S_MAX
+        while (await self._look())[1] < 2:
+            if time.monotonic() > deadline:
+                raise Unreachable(f"the nodes of the demo did not find each other; see {self._folder}/*.log")
+            await asyncio.sleep(LINE_S)
+
+    async def _look(self) -> tuple[str, int]:
+        """Ask both nodes: who is primary, and how many copies there are."""
+        from fortress.cli.status import read_site
+
+        for child in self._children[1:]:
             try:
-                await asyncio.wait_for(child.wait(), STOP_S_MAX)
-            except TimeoutError:
-                child.kill()
-                await child.wait()
-
-    async def _wait_listening(self, child: asyncio.subprocess.Process) -> None:
-        assert child.stdout is not None
-        try:
-            line = await asyncio.wait_for(child.stdout.readline(), START_S_MAX)
-            told = json.loads(line)
-        except (TimeoutError, ValueError) as exc:
-            log = (self._folder / "serve.log").read_text("utf-8", "replace")
-            raise Unreachable(f"the demo's bank did not start: {log[-500:].strip()}") from exc
-        self.address, self.status_url = told["address"], told["status"]
+                document = await asyncio.to_thread(read_site, child.told["status"], LOOK_S_MAX)
+            except Unreachable:
+                continue
+            if document.get("role") == "primary" and document.get("state") != "blocked":
+                return str(document["node"]), int(document.get("copies", 1))
+        return "", 0
 
     # --- its people ---------------------------------------------------------------------------------------------
 
@@ -260,14 +268,25 @@ class Demo:
         """Print addresses, people and three things to try."""
         home = self._folder / "contexts"
         program = program_name()
+        first, second = self._nodes
         tries = [
             (f"{program} pay bob '12.50 {CURRENCY}' --reference Lunch", "alice pays bob"),
             (f"{program} --context carol pay alice '5000 {CURRENCY}'", "carol has not that much: a refusal"),
-            (f"{program} --context ada audit balance", "all books, whose sum is zero"),
+            (
+                f"{program} chaos kill {first}",
+                f"the primary dies; to watch, in a third terminal: {program} status {first} {second} --watch",
+            ),
+        ]
+        nodes: list[Json] = [
+            {"name": child.name, "folder": str(child.folder), "address": told["address"], "status": told["status"]}
+            for child in self._children[1:]
+            for told in [child.told]
         ]
         document: Json = {
             "address": self.address,
-            "status": f"{self.status_url}/status",
+            "status": f"{self._children[1].told['status']}/status",
+            "nodes": nodes,
+            "witness": {"folder": str(self._folder / WITNESS), "address": self._children[0].told["address"]},
             "ca": str(self._ca),
             "context_home": str(home),
             "people": [
@@ -288,9 +307,11 @@ class Demo:
         show(
             self._call,
             document,
-            f"\nBank {BANK} listens on {self.address}; its state is at {self.status_url}/status\n",
+            f"\nBank {BANK} listens on {self.address}; each payment is on two disks before it is answered\n",
             Table(columns=("Username", "Role", "Password", "Accounts"), rows=rows),
             f"\nThree things to try, in another terminal after\n\n  export {HOME_VARIABLE}={home}\n\n{steps}\n",
+            f"  Then see what happened, and that nothing is lost:\n\n    {program} events {first} {second}\n"
+            f"    {program} --context ada audit balance\n",
         )
         sys.stdout.flush()
         say(self._call, "Ctrl-C ends the demo and deletes everything")
@@ -299,20 +320,35 @@ class Demo:
         """Show on a terminal what goes on, until the end."""
         line = LiveLine(self._call)
         stack.callback(line.close)
+        looking = asyncio.create_task(self._keep_looking())
+        stack.callback(looking.cancel)
         started = time.monotonic()
         while not self._ended.is_set():
             totals = self._totals
             elapsed_s = time.monotonic() - started
             rate = totals.tasks / elapsed_s if elapsed_s else 0.0
             line.update(
-                f"{int(elapsed_s)} s  {totals.tasks} tasks, {rate:.0f} a second, {totals.errors} errors  "
-                "Ctrl-C to end"
+                f"{int(elapsed_s)} s  {self._roles}  {totals.tasks} tasks, {rate:.0f} a second, "
+                f"{totals.errors} errors  Ctrl-C to end"
             )
             try:
                 await asyncio.wait_for(self._ended.wait(), LINE_S)
             except TimeoutError:
                 continue
         line.close()
+
+    async def _keep_looking(self) -> None:
+        """Tell who is primary, and each time that it is another one."""
+        before = ""
+        while True:
+            primary, copies = await self._look()
+            self._roles = f"{primary} is primary, {copies} {'copy' if copies == 1 else 'copies'}"
+            if not primary:
+                self._roles = "no primary"
+            elif before and primary != before:
+                say(self._call, f"{primary} is primary now")
+            before = primary or before
+            await asyncio.sleep(LINE_S)
 
     # --- the load -----------------------------------------------------------------------------------------------
 
@@ -353,6 +389,18 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def free_ports(count: int) -> list[int]:
+    """Find ports that nobody listens on right now, no two the same."""
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind((HOST, 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
 
 
 def program_name() -> str:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from fortress.cli.command import command, current_call
 from fortress.cli.output import Json, Table, show
 from fortress.cli.views import time_text
+
+if TYPE_CHECKING:
+    from fortress.pair.chronicle import Happening
 
 
 @command("events", "fortress events ./bank-a", "fortress events ./bank-a ./bank-a-2 --limit 20 --json")
@@ -42,7 +46,11 @@ def events_command(folders: tuple[Path, ...], limit: int) -> None:
         for each in found
     ]
     rows = [
-        (time_text(int(each.time.timestamp() * 1_000_000)), each.node, str(each.epoch), sentence(each))
-        for each in found
+        (time_text(int(each.time.timestamp() * 1_000_000)), each.node, _term(each), sentence(each)) for each in found
     ]
     show(call, document, Table(columns=("Time", "Node", ">Term", "What happened"), rows=rows, empty="nothing yet"))
+
+
+def _term(happening: Happening) -> str:
+    """The term that an event begins, or else the one in which it happened."""
+    return str(happening.facts.get("epoch", happening.epoch))

@@ -27,6 +27,7 @@ FAMILIES = {
     4: "about what was sent",
     5: "about the ledger itself",
     6: "about how the program was called",
+    7: "about the two nodes of a bank and their register",
 }
 RETRIES = {
     "never": "repeating it changes nothing",

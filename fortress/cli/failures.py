@@ -25,9 +25,12 @@ from fortress.errors import (
     MessageInvalid,
     MessageTooLarge,
     OutcomeUnknown,
+    PairError,
     PasswordTooWeak,
     ProtocolError,
+    Quarantined,
     Refused,
+    RegisterStale,
     RetryableError,
     SealBroken,
     ServerNotTrusted,
@@ -86,6 +89,9 @@ EXITS: dict[type[FortressError], Exit] = {
     KeyUnusable: Exit.usage,
     FolderInUse: Exit.usage,
     UsageError: Exit.usage,
+    PairError: Exit.degraded,
+    Quarantined: Exit.integrity,
+    RegisterStale: Exit.integrity,
 }
 
 

@@ -24,7 +24,7 @@ TEND = "Tend a bank"
 CHECK = "Check and understand"
 
 COMMANDS: dict[str, Row] = {
-    "demo": Row(RUN, "a bank with sample people and light load; deletes itself at Ctrl-C", "demo"),
+    "demo": Row(RUN, "a bank on two nodes, with sample people and light load; deletes itself at Ctrl-C", "demo"),
     "init": Row(RUN, "make the folder of a bank: settings, certificates, keys, empty ledger", "folders"),
     "serve": Row(RUN, "run one node in the foreground", "serving"),
     "witness": Row(RUN, "keep the register that says which node of a pair is primary", "witness"),

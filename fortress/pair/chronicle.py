@@ -51,13 +51,13 @@ class Happening(msgspec.Struct, frozen=True, kw_only=True):
 SENTENCES: Final[dict[str, str]] = {
     # changes of the register, by the name that the role machine gives them
     "first": "is the first primary of this pair",
-    "solo": "goes on alone as primary: new entries are on one machine[; epoch {epoch}]",
-    "join": "counts the other node again: entries are on two machines[; epoch {epoch}]",
-    "takeover": "took over as primary[; epoch {epoch}][; nothing had been heard of the other node for {silent_ms} ms]",
-    "switch": "handed over to the other node in order[; epoch {epoch}]",
-    "bump": "is primary again after a restart[; epoch {epoch}]",
+    "solo": "goes on alone as primary: new entries are on one machine",
+    "join": "counts the other node again: entries are on two machines",
+    "takeover": "took over as primary[; nothing had been heard of the other node for {silent_ms} ms]",
+    "switch": "handed over to the other node in order",
+    "bump": "is primary again after a restart",
     # what else the role machine tells
-    "joining": "begins to count on the other node, which has everything up to record {lsn} of {end}",
+    "joining": "begins to count on the other node, which has record {lsn} of {end}",
     "blocked": "holds entries, for neither the other node nor the register answers ({reason})",
     "switch_over_failed": "could not hand over in time, and stays primary",
     "wish_refused": "could not do what was asked ({wish}) while {phase}",

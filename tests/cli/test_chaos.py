@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ def victim(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A process that names its folder, as a node does, and waits."""
     with subprocess.Popen(["/bin/sh", "-c", "read line", str(tmp_path)], stdin=subprocess.PIPE) as process:
         mark(tmp_path, process.pid)
+        wait_state(process.pid, "S")  # a process that has just been started has no command line yet
         yield process
         process.kill()
 
@@ -51,8 +51,9 @@ def test_folders_without_a_mark_are_left_alone(tell: Tell, tmp_path: Path) -> No
     assert tell("chaos", "kill", str(tmp_path))[0] == 2
     (tmp_path / "demo.pid").write_text("x")
     assert tell("chaos", "kill", str(tmp_path))[0] == 2
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+    with subprocess.Popen(["/bin/sh", "-c", "read line"], stdin=subprocess.PIPE) as other:
         mark(tmp_path, other.pid)
+        wait_state(other.pid, "S")
         assert tell("chaos", "kill", str(tmp_path))[0] == 4
         assert other.poll() is None
         other.kill()

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from fortress.cli import demo
 from fortress.cli.main import run
 
 Tell = Callable[..., Any]
-START_S = 40
+START_S = 60
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def available(person: Tell, who: str) -> int:
 def test_it_tells_three_things_to_try(told: dict[str, Any]) -> None:
     """Addresses, people with their passwords, and commands to copy."""
     assert len(told["try"]) == 3 and len(told["people"]) == 6
-    assert told["address"].startswith("127.0.0.1:") and told["status"].endswith("/status")
+    assert told["address"].count("127.0.0.1:") == 2 and told["status"].endswith("/status")
 
 
 def test_the_first_thing_to_try_works(told: dict[str, Any]) -> None:
@@ -205,6 +206,44 @@ def test_status_counts_what_was_done(person: Tell, told: dict[str, Any]) -> None
     url = told["status"].removesuffix("/status")
     code, site, _ = person("alice", "status", "--url", url)
     assert code == 0 and site["role"] == "primary" and site["tasks_processed"] > 0
+
+
+def test_both_nodes_are_in_step(person: Tell, told: dict[str, Any]) -> None:
+    """One table, with what each says of itself."""
+    code, out, _ = person("alice", "status", *(node["folder"] for node in told["nodes"]))
+    assert code == 0 and out["headline"] == "Bank a: two copies, node-1 is primary."
+    assert {(row["node"], row["role"]) for row in out["nodes"]} == {("node-1", "primary"), ("node-2", "standby")}
+
+
+def test_a_switchover_is_not_noticed(person: Tell, told: dict[str, Any]) -> None:
+    """There and back."""
+    folders = [node["folder"] for node in told["nodes"]]
+    for name in ("node-2", "node-1"):
+        code, out, err = person("alice", "switchover", *folders, "--yes")
+        assert (code, out and out["primary"]) == (0, name), err
+        assert person("alice", "pay", "bob", "0.01 EUR")[0] == 0
+        wait_paired(person, folders)
+
+
+def test_the_primary_may_die(person: Tell, told: dict[str, Any]) -> None:
+    """The other node takes over, nobody signs in again, nothing is lost; the dead one comes back as standby."""
+    folders = [node["folder"] for node in told["nodes"]]
+    before = available(person, "bob")
+    assert person("alice", "chaos", "kill", folders[0])[0] == 0
+    assert person("alice", "pay", "bob", "1 EUR")[0] == 0
+    assert available(person, "bob") == before + 100
+    happened = [row for row in person("alice", "events", *folders)[1] if row["name"] == "takeover"]
+    assert happened[-1]["node"] == "node-2" and happened[-1]["facts"]["silent_ms"] < 5_000
+    wait_paired(person, folders)
+    assert [row["sum"]["minor"] for row in person("ada", "audit", "balance")[1]] == ["0"]
+
+
+def wait_paired(person: Tell, folders: list[str]) -> None:
+    """Wait until each entry is on both disks again."""
+    deadline = time.monotonic() + START_S
+    while person("alice", "status", *folders)[0] != 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_no_secret_is_in_any_argument(told: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import logging
+import re
 import stat
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import fortress
 from fortress.pair.chronicle import NAME, OLD_NAME, SENTENCES, Chronicle, Happening, read, sentence
 
+LOGGED_ONLY = {"phase"}
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
 
@@ -106,12 +108,12 @@ def told_names() -> set[str]:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call):
                 called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-                place = {"tell": slice(0, 2), "swap": slice(1, 2)}.get(called, slice(0))
+                place = {"tell": slice(0, 2), "swap": slice(1, 2)}.get(called.lstrip("_"), slice(0))
                 names = [each.value for each in node.args[place] if isinstance(each, ast.Constant)]
-                found |= {name for name in names if isinstance(name, str)}
+                found |= {name for name in names if isinstance(name, str) and re.fullmatch("[a-z_]+", name)}
     return found
 
 
 def test_every_event_that_is_told_has_a_sentence() -> None:
     """And no sentence is for an event that nobody tells."""
-    assert told_names() == set(SENTENCES)
+    assert told_names() - LOGGED_ONLY == set(SENTENCES)
