@@ -188,11 +188,11 @@ class Journal:
             contents = self._encoded(records)
             begun = 0
             while begun < len(records):
-                record, count = records[begun], self._count_together(contents, begun)
+                record, count = records[begun], _count_together(self._writer, contents, begun)
                 try:
                     if not count:
                         self._start_segment(record, len(contents[begun]))
-                        count = self._count_together(contents, begun)
+                        count = _count_together(self._writer, contents, begun)
                     self._writer.write_records(record.lsn, contents[begun : begun + count], self._entropy)
                 except OSError as exc:
                     raise self.failed(record, exc) from exc
@@ -211,7 +211,9 @@ class Journal:
             JournalWriteFailed: this journal takes nothing any more.
         """
         contents = self._encoded(records)
-        if sum(map(len, contents)) > PREPARED_SIZE_BYTES_MAX or self._count_together(contents, 0) < len(contents):
+        if sum(map(len, contents)) > PREPARED_SIZE_BYTES_MAX or _count_together(self._writer, contents, 0) < len(
+            contents
+        ):
             return None
         self._prepared = records
         return self._writer.prepare_records(records[0].lsn, contents, self._entropy)
@@ -238,10 +240,8 @@ class Journal:
             JournalCorrupt: the record is damaged.
         """
         hash = self.tail_hashes.get(lsn)
-        if hash is None and self._is_durable(lsn):
+        if hash is None and lsn <= self.end[0]:
             hash = self._hash_at(lsn)
-        elif hash is None and lsn == self.first_lsn - 1:
-            hash = self._parts[0].header.previous_hash
         return None if hash is None else (lsn, hash)
 
     def marks_back(self, count: int = 64) -> tuple[tuple[int, bytes], ...]:
@@ -269,8 +269,8 @@ class Journal:
         """
         lsn = from_lsn
         previous: Record | None = None
-        while self._is_durable(lsn):
-            with SegmentReader(self._part_of(lsn).path, self._data_key) as reader:
+        while lsn <= self.end[0]:
+            with SegmentReader(_part_of(self._parts, lsn).path, self._data_key) as reader:
                 for record in self._records_in(reader, lsn, previous):
                     yield record
                     previous = record
@@ -375,16 +375,6 @@ class Journal:
             previous = record
         return contents
 
-    def _count_together(self, contents: Sequence[bytes], begun: int) -> int:
-        """Count how many from ``begun`` on fit into the segment, and go into one write."""
-        count = size = 0
-        for content in contents[begun : begun + TOGETHER_MAX]:
-            size += size_on_disk(len(content))
-            if not self._writer.has_room(size) or (count and size > TOGETHER_SIZE_BYTES_MAX):
-                break
-            count += 1
-        return count
-
     def _note_written(self, records: Sequence[Record]) -> None:
         for record in records:
             self.tail_hashes[record.lsn] = record.hash
@@ -406,27 +396,15 @@ class Journal:
                 return None
             raise
 
-    def _is_durable(self, lsn: int) -> bool:
-        return self._last is not None and lsn <= self._last.lsn
-
-    def _part_of(self, lsn: int) -> Part:
-        parts = self._parts
-        number = bisect_right(parts, lsn, key=lambda part: part.header.first_lsn)
-        if not number:
-            raise JournalCorrupt(
-                f"the journal starts at record {parts[0].header.first_lsn}, {lsn} is not in it", {"lsn": lsn}
-            )
-        return parts[number - 1]
-
     def _records_in(self, reader: SegmentReader, from_lsn: int, previous: Record | None) -> Iterator[Record]:
         """Read on in one segment; without the record before, that one is read first for its hash."""
         first_lsn = reader.header.first_lsn
         lsn = from_lsn if previous is not None else max(first_lsn, from_lsn - 1)
         writer = self._writer
         is_newest = writer.header.first_lsn == first_lsn
-        offset = writer.offsets[lsn - first_lsn] if is_newest else self._offset_in(reader, lsn)
+        offset = writer.offsets[lsn - first_lsn] if is_newest else _offset_in(reader, lsn, self._read_at)
         before = previous
-        while self._is_durable(lsn) and self._part_of(lsn).header.first_lsn == first_lsn:
+        while lsn <= self.end[0] and _part_of(self._parts, lsn).header.first_lsn == first_lsn:
             self._read_at = (first_lsn, lsn, offset)
             found = read_record(reader, offset, lsn, before)
             if found is None:
@@ -435,16 +413,6 @@ class Journal:
             if lsn >= from_lsn:
                 yield before
             lsn += 1
-
-    def _offset_in(self, reader: SegmentReader, lsn: int) -> int:
-        """Find a record in a closed segment, from where the last reading ended if that was here and before it.
-
-        Hopping over all of a segment takes a tenth of a second, and a reader comes back for the next part again and
-        again. Two readers at once only cost each other this.
-        """
-        first_lsn, known_lsn, offset = self._read_at
-        is_of_use = first_lsn == reader.header.first_lsn and known_lsn <= lsn
-        return reader.offset_of(lsn, (known_lsn, offset) if is_of_use else None)
 
     def _check_from(self, applied_lsn: int) -> None:
         """Check that the journal reaches as far as the tables, and every record after those."""
@@ -459,3 +427,33 @@ class Journal:
         for record in self.records(applied_lsn + 1) if applied_lsn + 1 < walked_from else ():
             if record.lsn >= walked_from:
                 break
+
+
+def _count_together(writer: SegmentWriter, contents: Sequence[bytes], begun: int) -> int:
+    """Count how many from ``begun`` on fit into the segment, and go into one write."""
+    count = size = 0
+    for content in contents[begun : begun + TOGETHER_MAX]:
+        size += size_on_disk(len(content))
+        if not writer.has_room(size) or (count and size > TOGETHER_SIZE_BYTES_MAX):
+            break
+        count += 1
+    return count
+
+
+def _part_of(parts: tuple[Part, ...], lsn: int) -> Part:
+    number = bisect_right(parts, lsn, key=lambda part: part.header.first_lsn)
+    if not number:
+        first_lsn = parts[0].header.first_lsn
+        raise JournalCorrupt(f"the journal starts at record {first_lsn}, {lsn} is not in it", {"lsn": lsn})
+    return parts[number - 1]
+
+
+def _offset_in(reader: SegmentReader, lsn: int, read_at: tuple[int, int, int]) -> int:
+    """Find a record in a closed segment, from where the last reading ended if that was here and before it.
+
+    Hopping over all of a segment takes a tenth of a second, and a reader comes back for the next part again and
+    again. Two readers at once only cost each other this.
+    """
+    first_lsn, known_lsn, offset = read_at
+    is_of_use = first_lsn == reader.header.first_lsn and known_lsn <= lsn
+    return reader.offset_of(lsn, (known_lsn, offset) if is_of_use else None)
