@@ -113,7 +113,8 @@ class Errands:
 
     async def _probe(self) -> None:
         try:
-            _, writer = await asyncio.wait_for(asyncio.open_connection(*self._peer), PROBE_S)
+            async with asyncio.timeout(PROBE_S):
+                _, writer = await asyncio.open_connection(*self._peer)
         except ConnectionRefusedError:
             self._on_event(e.PeerLost(is_refused=True))
         except (OSError, TimeoutError):

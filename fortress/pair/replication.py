@@ -313,7 +313,8 @@ class Replication:
             raise NoPrimary("this node is not the primary of a pair in step; 'fortress status' shows what it is")
         self._host.hold()
         try:
-            await asyncio.wait_for(self._host.quiet(), SWITCH_S)
+            async with asyncio.timeout(SWITCH_S):
+                await self._host.quiet()
             self.feed(e.Wished(wish))
             await self._until(lambda: not role.is_primary(self.state), SWITCH_S)
         except TimeoutError:
@@ -328,9 +329,11 @@ class Replication:
             self._host.hold()
         with suppress(TimeoutError):
             if is_paired:
-                await asyncio.wait_for(self._host.quiet(), SWITCH_S)
+                async with asyncio.timeout(SWITCH_S):
+                    await self._host.quiet()
             self.feed(e.Wished(e.Wish.leave))
-            await asyncio.wait_for(self._may_leave.wait(), SWITCH_S)
+            async with asyncio.timeout(SWITCH_S):
+                await self._may_leave.wait()
 
     async def take_over(self) -> None:
         """As standby in step: become primary now.

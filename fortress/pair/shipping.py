@@ -201,15 +201,14 @@ class Shipper:
             link.send(self._greet())
 
         loop = asyncio.get_running_loop()
-        connecting = loop.create_connection(
-            lambda: Link(dialing.bank, on_open=opened, on_message=self._received, on_lost=lost),
-            dialing.host,
-            dialing.port,
-            ssl=dialing.context,
-            server_hostname=dialing.host,
-            ssl_handshake_timeout=DIAL_S,
-        )
-        _, link = await asyncio.wait_for(connecting, DIAL_S + 1)
+        async with asyncio.timeout(DIAL_S):
+            _, link = await loop.create_connection(
+                lambda: Link(dialing.bank, on_open=opened, on_message=self._received, on_lost=lost),
+                dialing.host,
+                dialing.port,
+                ssl=dialing.context,
+                server_hostname=dialing.host,
+            )
         try:
             await self._bring_up(link)
             await self._lost.wait()

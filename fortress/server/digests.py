@@ -68,12 +68,10 @@ class Digests:
 
     async def _work_out(self, view: TableView) -> None:
         try:
-            digest = await asyncio.to_thread(view.digest)
+            digest = await asyncio.to_thread(_digest_and_close, view)
         except FortressError as error:
             self._pairing.fail(error if isinstance(error, LedgerError) else LedgerError(error.message))
             return
-        finally:
-            await asyncio.to_thread(view.close)
         self._ours = (view.lsn, digest)
         self._pairing.replication.send_digest(view.lsn, digest)
         self._compare()
@@ -97,3 +95,10 @@ class Digests:
             self._pairing.fail(LedgerError(f"the tables are not what the journal says: {what}"))
         else:
             self._pairing.tell("tables_right", {"records": report.records})
+
+
+def _digest_and_close(view: TableView) -> bytes:
+    try:
+        return view.digest()
+    finally:
+        view.close()
