@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -202,6 +203,23 @@ def test_an_expired_root_carries_nothing() -> None:
     root = make("old", ca=True, starts=timedelta(days=-20))
     with pytest.raises(ServerNotTrusted, match="expired"):
         check(payload_of([make("bank", issuer=root, bank="a")]), roots=[root])
+
+
+def test_what_was_proven_once_is_checked_again_where_it_may_change() -> None:
+    """The same bytes: time, pin, bank, key and roots count each time."""
+    payload = payload_of([BANK])
+    check(payload)
+    check(payload)
+    changes: list[dict[str, Any]] = [
+        {"now": NOW + timedelta(days=10)},
+        {"pin": bytes(32)},
+        {"bank": "b"},
+        {"static_public": bytes(32)},
+        {"roots": []},
+    ]
+    for change in changes:
+        with pytest.raises(ServerNotTrusted):
+            check(payload, **change)
 
 
 def test_a_bank_may_not_issue_certificates() -> None:
