@@ -79,6 +79,7 @@ class Server:
         self.on_gone: list[Callable[[Session], None]] = []
         self._bank = settings.node.bank
         self._tls = tls
+        tls.num_tickets = 0  # a sixth of the handshake, for resuming, which no client does: sessions have tokens
         self._noise_private = noise_private
         self._sweep_s = sweep_s
         self._per_network: dict[str, int] = {}
