@@ -44,7 +44,8 @@ def handle_get_account(node: Node, session: Session, request_id: int, request: a
         customer = bank.state.customer(session.customer)
         number = customer.default_account if customer is not None else 0
     account = bank.state.account(number) if number else None
-    if account is None or request.as_of_us or request.min_position or account.owner != session.customer:
+    is_here = request.min_position <= bank.committer.committed_position
+    if account is None or request.as_of_us or not is_here or account.owner != session.customer:
         node.server.dispatcher.start(_get_account, session, request_id, request)
         return
     view = account_view(account, session.username, now_us())
