@@ -136,8 +136,7 @@ class Slots:
             self._write(self._fd, data, (sequence % 2) * self._slot_size_bytes)
         except OSError as exc:
             if is_disk_full(exc):
-                # the number counts as used: should the slot be whole after all, a later content must win over it
-                self._sequence += 2
+                # should the slot be whole after all, the next write, of the same number and place, replaces it
                 raise DiskFull(f"{str(self._path)!r} cannot be written: the disk is full") from exc
             self._unusable = f"{str(self._path)!r} could not be written; what it holds now is not known: {exc}"
             raise StateFileUnusable(self._unusable, {"file": str(self._path)}) from exc

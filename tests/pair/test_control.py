@@ -142,6 +142,23 @@ def test_a_renamed_folder_is_the_same_instance(tmp_path: Path) -> None:
     again.close()
 
 
+def test_another_use_of_the_same_number_is_another_instance(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """File systems give a new file the number of a deleted one; the generation tells them apart."""
+    told = b"used"
+
+    def tell(fd: int, question: int, generation: bytearray) -> None:
+        generation[:4] = told
+
+    monkeypatch.setattr(control_module.fcntl, "ioctl", tell)
+    control = Control.create(path, CLUSTER)
+    control.close()
+    told = b"next"
+    for was_copied in (True, False):
+        again = Control.open(path)
+        assert again.was_copied == was_copied and again.instance != control.instance
+        again.close()
+
+
 def test_a_kernel_that_learns_generations_makes_no_new_instance(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where one of both is unknown, the inode number decides."""
 

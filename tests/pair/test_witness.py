@@ -225,8 +225,9 @@ async def test_a_flood_of_strangers_keeps_no_node_out(
 ) -> None:
     """The oldest of those without a certificate make room: a node keeps its connection, a new one gets in."""
     monkeypatch.setattr(witness_module, "HANDSHAKES_MAX", 4)
+    standing = node._streams
     strangers = [await connect(witness, None) for _ in range(3 * CONNECTIONS_MAX)]
-    assert await is_served(node)
+    assert await is_served(node) and node._streams is standing
     newcomer = register_of(witness, dialing(certificates))
     assert await is_served(newcomer)
     await wait_until(lambda: len(witness._serving) <= 2 + 4)
