@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,21 @@ if TYPE_CHECKING:
 ROLE = "primary"  # a node alone
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a node stands in its pair.
+
+    Attributes:
+        role: primary or standby.
+        term: the epoch that it has promised.
+        copies: machines that hold each new entry.
+    """
+
+    role: str
+    term: int
+    copies: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """One running node.
@@ -38,6 +54,7 @@ class Node:
         tokens: of the sessions.
         throttle: of failed logins.
         statistics: its counters.
+        standing: tells where it stands in its pair; None: it is alone.
         started_s: monotonic time of the start.
     """
 
@@ -50,19 +67,21 @@ class Node:
     tokens: Tokens
     throttle: Throttle
     statistics: Statistics
+    standing: Callable[[], Standing] | None = None
     started_s: float = field(default_factory=time.monotonic)
 
     def status(self) -> StatusAnswer:
         """Tell role, position and health."""
         committer, counters = self.bank.committer, self.statistics.counters.values()
+        standing = self.standing() if self.standing is not None else Standing(ROLE, self.bank.engine.epoch, 1)
         return StatusAnswer(
             self.settings.node.bank,
             self.settings.node.name,
-            ROLE,
-            self.bank.engine.epoch,
+            standing.role,
+            standing.term,
             committer.committed_lsn,
             committer.committed_position,
-            1,
+            standing.copies,
             self.statistics.connections,
             sum(counter.codes[OK] for counter in counters if counter.is_task),
             round(time.monotonic() - self.started_s, 3),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fortress.errors import Refused
 from fortress.protocol.accounts import GetAccount, ListAccounts, Profile, SetProfile
 from fortress.protocol.administration import StatusRequest
+from fortress.server.node import Standing
 from tests.server.world import BANK, connected, running
 
 
@@ -27,3 +30,11 @@ async def test_status_counts_what_was_done() -> None:
             assert status.tasks_processed == 9
             assert status.connections >= 1
             assert world.server.snapshot()["tasks_processed"] == 9
+
+
+async def test_a_member_of_a_pair_tells_where_it_stands() -> None:
+    """As the pair says at that moment."""
+    async with running() as world:
+        standing = Standing("standby", 7, 2)
+        status = replace(world.node, standing=lambda: standing).status()
+        assert (status.role, status.term, status.copies) == ("standby", 7, 2)
