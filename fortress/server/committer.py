@@ -437,11 +437,15 @@ class Committer:
         await self._applier.wait(position)
 
     async def close(self) -> None:
-        """Write and apply everything taken, then end the threads; new commands are refused from now on."""
+        """Write and apply everything taken, then end the threads; new commands are refused from now on.
+
+        Out of office, nobody may ever commit what this node began: that is left to the journal and the next start.
+        """
         self._is_closing = True
         self._note_state()
-        while self._is_under_way or (
-            (self._waiting or self._open or self.engine.pending) and not (self._failure or self._journal_full)
+        while self._role_refusal is None and (
+            self._is_under_way
+            or ((self._waiting or self._open or self.engine.pending) and not (self._failure or self._journal_full))
         ):
             self._turn = self._loop.create_future()
             await self._turn

@@ -41,7 +41,7 @@ from fortress.server.folder import Folder, data_folder
 from fortress.server.handlers import Dispatcher
 from fortress.server.login import LoginDesk
 from fortress.server.logs import log_event
-from fortress.server.node import Node
+from fortress.server.node import Node, Standing
 from fortress.server.notifications import Notifications
 from fortress.server.operations import Operations
 from fortress.server.replica import Replica
@@ -62,6 +62,7 @@ EXPIRE_EVERY_S = 1.0
 WARM_UP_AT_ONCE = 500
 EXPIRE_AT_ONCE_MAX = 1_000
 BOOKS_EVERY_S = 60.0
+RESTART_DRAIN_S = 0.5
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +114,7 @@ class Process:
             throttle=Throttle(settings.login),
             statistics=statistics,
             notifications=notifications,
+            standing=self._standing if control is not None else None,
         )
         self.dispatcher = Dispatcher(
             self.node,
@@ -374,6 +376,8 @@ class Process:
         for chore in self._chores:
             chore.cancel()
         await asyncio.gather(*self._chores, return_exceptions=True)
+        if self.restart is not None:
+            deadline_s = RESTART_DRAIN_S  # who waits here waits for nothing: another node is primary
         await self.server.drain(settings.drain_s if deadline_s is None else deadline_s)
         self.dispatcher.cancel_all()
         await self._opened.aclose()
@@ -385,6 +389,13 @@ class Process:
             return dict(self.statistics())
 
         return {"status": status, **(self.pairing.commands() if self.pairing is not None else {})}
+
+    def _standing(self) -> Standing:
+        """Where this node stands in its pair, for whoever asks; while it starts it stands nowhere yet."""
+        if self.pairing is None:
+            return Standing("standby", self.node.bank.engine.epoch, 1)
+        found = self.pairing.statistics()
+        return Standing(found["role"], found["term"], found["copies"])
 
     # --- For the monitor ---------------------------------------------------------------------------------------------
     def statistics(self) -> dict[str, object]:
