@@ -32,7 +32,14 @@ GROUPS = {
     "reading": "Reading and proving",
     "administration": "Administration",
 }
-FAMILIES = {2: "Who you are", 3: "Try again", 4: "What was sent", 5: "The ledger", 6: "How it was called"}
+FAMILIES = {
+    2: "Who you are",
+    3: "Try again",
+    4: "What was sent",
+    5: "The ledger",
+    6: "How it was called",
+    7: "The nodes of a pair",
+}
 CODE_STEP = 1000
 # what follows neither from the fields nor from the client's own tables
 REPEATS = {

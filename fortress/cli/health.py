@@ -200,7 +200,8 @@ def _without_primary(bank: str, view: NodeView) -> Verdict:
         return Verdict(f"Bank {bank}: {name} is {view.role} and takes no payments.", WATCH, Exit.degraded)
     if not _is_heard(peer.get("seen_s")):
         start = "start the other node: fortress serve DIR"
-        step = f"{start}; or if it is lost: fortress failover --to {name}" if view.state == "in sync" else start
+        more = "" if view.state == "in sync" else " --allow-data-loss"
+        step = f"{start}; or if it is lost for good: fortress failover --to {name}{more}"
         return Verdict(f"Bank {bank} has no primary: {name} is {view.state} and hears nobody.", step, Exit.unreachable)
     other = peer.get("name") or "the other node"
     if view.state == "in sync":

@@ -37,7 +37,8 @@ def rejoin_command(folder: Path | None, typed: str | None) -> None:
     For a node in quarantine, one whose disk was lost or cloned, or one whose data was restored from a backup. The node
     must not run, and the other node must be primary.
     """
-    from fortress.server.folder import locked
+    from fortress.pair.chronicle import Chronicle
+    from fortress.server.folder import data_folder, locked
 
     call = current_call()
     settings = load_settings(call, folder)
@@ -51,6 +52,7 @@ def rejoin_command(folder: Path | None, typed: str | None) -> None:
         question = f"The data of {settings.node.name} goes aside; it gets everything anew from the other node."
         confirm_name(call, question, settings.node.name, typed)
         moved = put_aside(settings)
+        Chronicle(data_folder(settings), settings.node.name).write("rejoined")
     document: Json = {"node": settings.node.name, "replaced": str(moved) if moved else None}
     sentence = f"the old data is in {str(moved)!r}; delete it when all is well" if moved else "there was no data"
     show(call, document, f"{settings.node.name} begins anew; {sentence}")

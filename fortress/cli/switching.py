@@ -162,6 +162,7 @@ def _force(call: Call, settings: Settings) -> bool:
     """Write into the register that this node alone is the pair, then wait until it acts on that, if it runs."""
     import asyncio
 
+    from fortress.pair.chronicle import Chronicle
     from fortress.pair.control import CONTROL_NAME, read_control
     from fortress.server.folder import data_folder
 
@@ -176,6 +177,7 @@ def _force(call: Call, settings: Settings) -> bool:
     if control.quarantined:
         raise Misuse(f"the data of {settings.node.name} cannot be trusted: {control.quarantined}", "restore a backup")
     found = asyncio.run(_write_register(settings, control))
+    Chronicle(data_folder(settings), settings.node.name).write("forced", epoch=found.epoch)
     say(call, f"the register says so in epoch {found.epoch}")
     deadline = time.monotonic() + call.timeout_s
     while True:

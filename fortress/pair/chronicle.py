@@ -10,7 +10,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,8 @@ OLD_NAME: Final = "events.1.jsonl"
 FILE_BYTES_MAX: Final = 1024 * 1024
 FACT_LENGTH_MAX: Final = 500
 FACTS_MAX: Final = 16
+AGAIN_AFTER: Final = timedelta(minutes=5)
+"""The same event again is written only after this time: a state that lasts fills no file."""
 FILE_MODE: Final = 0o600
 OPTIONAL: Final = re.compile(r"\[([^]]*)\]")
 FACT: Final = re.compile(r"\{(\w+)\}")
@@ -71,6 +73,9 @@ SENTENCES: Final[dict[str, str]] = {
     "quarantined": "takes no part until it is rebuilt: {reason}",
     "peer_rejected": "turned away who called as the other node: {reason}",
     "register_unreachable": "does not reach the register: {reason}",
+    # what operators did to its folder
+    "forced": "was made primary by an operator, who gave up what only the other node had",
+    "rejoined": "begins anew as an empty member; its old data was put aside",
 }
 """Event -> what happened to the node named before it; facts stand in braces, and what needs a fact in brackets."""
 
@@ -100,11 +105,16 @@ class Chronicle:
         self._node = node
         self._now = now
         self._bytes_max = bytes_max
+        self._last: Happening | None = None
 
     def write(self, name: str, *, epoch: int = 0, facts: Mapping[str, Fact] | None = None) -> None:
         """Add an event; a file that cannot be written is logged, since nothing may wait or fail for it."""
         short = {key: _short(value) for key, value in list((facts or {}).items())[:FACTS_MAX]}
-        line = _encode(Happening(time=self._now(), node=self._node, epoch=epoch, name=name, facts=short)) + b"\n"
+        happening = Happening(time=self._now(), node=self._node, epoch=epoch, name=name, facts=short)
+        if self._last is not None and _is_again(self._last, happening):
+            return
+        self._last = happening
+        line = _encode(happening) + b"\n"
         path = self._folder / NAME
         try:
             if path.exists() and path.stat().st_size + len(line) > self._bytes_max:
@@ -151,6 +161,11 @@ class _Facts(dict[str, Fact]):
 
     def __missing__(self, key: str) -> str:
         return "?"
+
+
+def _is_again(last: Happening, fresh: Happening) -> bool:
+    same = (last.name, last.epoch, last.facts) == (fresh.name, fresh.epoch, fresh.facts)
+    return same and fresh.time - last.time < AGAIN_AFTER
 
 
 def _short(value: Fact) -> Fact:

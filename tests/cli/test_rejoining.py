@@ -13,6 +13,7 @@ from fortress import config
 from fortress.cli import rejoining, status
 from fortress.cli.rejoining import put_aside
 from fortress.errors import Unreachable
+from fortress.pair.chronicle import read
 from fortress.pair.control import CONTROL_NAME, Control
 from fortress.server.folder import locked
 from tests.cli.doors import make_pair
@@ -59,6 +60,7 @@ def test_a_quarantined_node_begins_anew(tell: Tell, folder: Path, primary: dict[
     assert {str(path.relative_to(kept)) for path in kept.rglob("*") if path.is_file()} == set(FILES)
     assert not any((folder / name).exists() for name in FILES)
     after = opened(folder)
+    assert [each.name for each in read(folder)] == ["rejoined"]
     assert after.instance != before and after.promised == 7 and not after.quarantined
     for name in ("keyring", "fortress.toml", "certs/node.key", "keys/node.key"):
         assert (folder / name).exists()

@@ -12,6 +12,7 @@ import pytest
 from fortress import config
 from fortress.cli import status, switching
 from fortress.errors import NoPrimary, Unreachable
+from fortress.pair.chronicle import read
 from fortress.pair.control import CONTROL_NAME, Control
 from fortress.pair.messages import Configuration, Member
 from tests.cli.doors import answering, make_pair, witnessing
@@ -177,6 +178,7 @@ def test_a_lost_primary_can_be_given_up(tell: Tell, pair: tuple[Path, Path], tmp
         held = asyncio.run(held_by(second))
         assert held is not None and held.epoch == 2
         assert held.primary == Member("node-2", instance) and held.in_sync == (held.primary,)
+        assert [(each.name, each.epoch) for each in read(second)] == [("forced", 2)]
         with answering(second, status=lambda: {"role": "primary"}):
             assert tell("failover", "--to", "node-2", str(second), *LOSS)[0] == 0
         with answering(second, status=lambda: {"role": "standby"}):
