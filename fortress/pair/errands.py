@@ -10,9 +10,10 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Final
 
-from fortress.errors import FortressError, RegisterStale, RegisterUnreachable
+from fortress.errors import FortressError
 from fortress.pair import events as e
 from fortress.pair.control import Control
+from fortress.pair.messages import Configuration
 from fortress.pair.register import Conflict, Register
 
 PROBE_S: Final = 0.3
@@ -80,20 +81,31 @@ class Errands:
         event: e.Event
         try:
             if swap is None:
-                event = e.RegisterRead(await self._register.get())
+                event = e.RegisterRead(await self._remembered(await self._register.get()))
             else:
-                event = e.RegisterSwapped(await self._register.compare_and_set(swap.expected, swap.fresh))
+                fresh = await self._register.compare_and_set(swap.expected, swap.fresh)
+                event = e.RegisterSwapped(fresh)
+                await self._remembered(fresh)
                 self._on_swapped(swap)
             self.is_register_reachable = True
         except Conflict as conflict:
             self.is_register_reachable = True
             event = e.RegisterRefused(conflict.configuration)
-        except (RegisterUnreachable, RegisterStale) as error:
+        except FortressError as error:  # whatever it is, it says nothing about what the register holds
             if self.is_register_reachable:
                 self._tell("register_unreachable", {"reason": error.message})
             self.is_register_reachable = False
             event = e.RegisterSilent()
         self._on_event(event)
+
+    async def _remembered(self, held: Configuration | None) -> Configuration | None:
+        """Remember the register's own storage, and tell when it is another one than before."""
+        if held is None or held.witness == self._control.witness:
+            return held
+        if self._control.witness:
+            self._tell("register_exchanged", {"before": self._control.witness.hex(), "now": held.witness.hex()})
+        await asyncio.to_thread(self._control.remember_witness, held.witness)
+        return held
 
     def promise(self, action: e.PromiseEpoch) -> None:
         """Write a promise down."""

@@ -20,34 +20,30 @@ from typing import Any, Final
 from fortress.config import PairSettings
 from fortress.errors import Busy, NoPrimary, PeerRejected
 from fortress.ledger.records import Record
-from fortress.ledger.records import decode as decode_record
 from fortress.pair import events as e
 from fortress.pair import role
 from fortress.pair.control import Control
+from fortress.pair.deeds import Deeds
 from fortress.pair.errands import Errands
 from fortress.pair.host import History, Host, People
 from fortress.pair.link import Link
 from fortress.pair.messages import (
     VERSION,
-    Ack,
     Append,
-    Handover,
-    HandoverReady,
     Hello,
     Mark,
     Member,
     Message,
-    Nack,
     TableDigest,
 )
 from fortress.pair.receiving import Receiver
 from fortress.pair.register import Register
 from fortress.pair.role_state import Phase, times_of
 from fortress.pair.shipping import Dialing, Shipper
+from fortress.pair.sight import Sight
 
 RECORD_VERSION: Final = 1
 SWITCH_S: Final = 5.0
-DECODED_MAX: Final = 4096
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +100,7 @@ class Replication:
 
     def __init__(self, parts: Parts, settings: PairSettings, *, committed: int, is_founder: bool) -> None:
         self._parts = parts
-        self._settings = settings
+        self.settings = settings
         self._host = parts.host
         self._clock_us = parts.clock_us
         self.member = Member(parts.name, parts.control.instance)
@@ -123,19 +119,30 @@ class Replication:
         self._is_stepping = False
         self._is_stopping = False
         self._timer: asyncio.TimerHandle | None = None
-        self._decoded: dict[bytes, Record] = {}
-        self.peer: Member | None = None
-        self.peer_seen_us = 0
-        self.peer_durable = 0
-        self.peer_applied = 0
-        self.primary_seen_us = 0
-        self.primary_committed = 0
+        self.sight = Sight()
         self.readable_until_us = 0
         self._is_following = False
         self._may_leave = asyncio.Event()
         host, _, port = settings.peer.rpartition(":")
         self._peer_address = (host.strip("[]"), int(port))
-        self._receiver = Receiver(
+        self._receiver = self._make_receiver()
+        self._shipper = self._make_shipper()
+        self._errands = Errands(
+            parts.register,
+            parts.control,
+            self._peer_address,
+            on_event=self.feed,
+            on_swapped=self._tell_swap,
+            on_unwritten=lambda reason: self._host.quarantine(f"a promise could not be written: {reason}"),
+            tell=self._host.tell,
+        )
+        deeds = Deeds(parts.host, self._shipper, self._receiver, self._errands, self)
+        self._records = deeds.records
+        self._deeds: dict[type[Any], Callable[[Any], object]] = deeds.table() | {e.MayLeave: self._note_leave}
+
+    def _make_receiver(self) -> Receiver:
+        parts = self._parts
+        return Receiver(
             parts.listening,
             parts.bank,
             parts.history,
@@ -143,13 +150,16 @@ class Replication:
             greet=self._greet,
             check=self._check,
             on_event=self.feed,
-            on_records=self._keep_decoded,
+            on_records=lambda records: self._records.keep(records),
             on_snapshot=parts.take_snapshot,
             on_digest=parts.on_digest,
             is_stale=lambda epoch: epoch < self.state.promised,
             on_rejected=lambda reason: self._host.tell("peer_rejected", {"reason": reason}),
         )
-        self._shipper = Shipper(
+
+    def _make_shipper(self) -> Shipper:
+        parts = self._parts
+        return Shipper(
             Dialing(*self._peer_address, parts.dialing, parts.bank),
             parts.history,
             parts.people,
@@ -160,31 +170,6 @@ class Replication:
             send_snapshot=parts.send_snapshot,
             clock_us=parts.clock_us,
         )
-        self._errands = Errands(
-            parts.register,
-            parts.control,
-            self._peer_address,
-            on_event=self.feed,
-            on_swapped=self._tell_swap,
-            on_unwritten=lambda reason: self._host.quarantine(f"a promise could not be written: {reason}"),
-            tell=self._host.tell,
-        )
-        self._deeds: dict[type[Any], Callable[[Any], None]] = {
-            e.ReadRegister: self._errands.read_register,
-            e.SwapRegister: self._errands.swap_register,
-            e.PromiseEpoch: self._errands.promise,
-            e.Send: self._send,
-            e.Store: self._store,
-            e.Truncate: self._truncate,
-            e.Commit: self._commit,
-            e.Serve: self._serve,
-            e.Hold: self._hold,
-            e.StepDown: self._step_down,
-            e.ProbePeer: self._errands.probe,
-            e.Quarantine: self._quarantine,
-            e.MayLeave: lambda _: self._may_leave.set(),
-            e.Tell: self._tell,
-        }
 
     async def start(self) -> None:
         """Listen, and find out what this node is.
@@ -192,7 +177,7 @@ class Replication:
         Raises:
             AddressInUse: something else listens on the replication socket.
         """
-        host, _, port = self._settings.listen.rpartition(":")
+        host, _, port = self.settings.listen.rpartition(":")
         await self._receiver.start(host.strip("[]"), int(port))
         self.feed(e.Tick())
 
@@ -225,7 +210,8 @@ class Replication:
     def _step(self, event: e.Event) -> None:
         now_us = self._clock_us()
         if type(event) is e.PeerSaid:
-            self._note_peer(event.message, now_us)
+            self.sight.note(event.message, now_us)
+            self._note_primary(event.message)
         elif type(event) is e.PeerLost and self._is_following:
             self._is_following = False
             self._host.follow("")
@@ -263,18 +249,11 @@ class Replication:
             self.readable_until_us = until_us
             self._host.allow_reads(until_us)
 
-    def _note_peer(self, message: Message, now_us: int) -> None:
-        self.peer_seen_us = now_us
-        if type(message) is Ack:
-            self.peer_durable, self.peer_applied = message.durable.lsn, message.applied
-        elif type(message) is Append:
-            self.primary_seen_us = now_us
-            self.primary_committed = message.committed
-            if not self._is_following and message.epoch >= self.state.promised:
-                self._is_following = True
-                self._host.follow(self._settings.peer_clients)
-        elif type(message) is Hello:
-            self.peer = message.member
+    def _note_primary(self, message: Message) -> None:
+        """Let clients know where the primary is, once it is heard."""
+        if type(message) is Append and not self._is_following and message.epoch >= self.state.promised:
+            self._is_following = True
+            self._host.follow(self.settings.peer_clients)
 
     # --- What the node tells ----
     def made(self, record: Record, data: bytes) -> None:
@@ -299,8 +278,8 @@ class Replication:
     def behind(self) -> int:
         """How many records the standby lacks: this node, or the other one when this is primary."""
         if role.is_primary(self.state):
-            return max(0, self._parts.history.end().lsn - self.peer_durable)
-        return max(0, self.primary_committed - self._parts.history.end().lsn)
+            return max(0, self._parts.history.end().lsn - self.sight.durable)
+        return max(0, self.sight.committed - self._parts.history.end().lsn)
 
     async def switch_over(self, wish: e.Wish = e.Wish.switch_over) -> None:
         """Make the other node primary, in order; requests that come meanwhile wait.
@@ -355,9 +334,12 @@ class Replication:
 
     def apply(self, settings: PairSettings) -> None:
         """Take over settings that may change while the node runs."""
-        self._settings = settings
+        self.settings = settings
         self.state = role.reconfigured(self.state, times_of(settings))
         self.feed(e.Tick())
+
+    def _note_leave(self, _: e.MayLeave) -> None:
+        self._may_leave.set()
 
     def wish(self, wish: e.Wish) -> None:
         """Tell the machine a wish that is done at once."""
@@ -374,55 +356,9 @@ class Replication:
     def _tell_swap(self, swap: e.SwapRegister) -> None:
         """Write down what the register took, and for a takeover how long the primary had been silent."""
         facts: dict[str, str | int] = {"epoch": swap.fresh.epoch, "primary": swap.fresh.primary.name}
-        if swap.name == "takeover" and self.primary_seen_us:
-            facts["silent_ms"] = (self._clock_us() - self.primary_seen_us) // 1000
+        if swap.name == "takeover" and self.sight.primary_us:
+            facts["silent_ms"] = (self._clock_us() - self.sight.primary_us) // 1000
         self._host.tell(swap.name, facts)
-
-    def _send(self, action: e.Send) -> None:
-        message = action.message
-        if not isinstance(message, Append | Handover):
-            self._receiver.send(message)
-        if not isinstance(message, Ack | Nack | HandoverReady):
-            self._shipper.send(message)
-
-    def _keep_decoded(self, records: list[Record]) -> None:
-        if len(self._decoded) > DECODED_MAX:
-            self._decoded.clear()  # what is still wanted is decoded again
-        for record in records:
-            self._decoded[record.hash] = record
-
-    def _store(self, action: e.Store) -> None:
-        decoded = self._decoded
-        records = []
-        for shipped in action.records:
-            record = decoded.pop(shipped.mark.hash) if shipped.mark.hash in decoded else decode_record(shipped.data)
-            records.append(record)
-        self._host.store(records)
-
-    def _truncate(self, action: e.Truncate) -> None:
-        self._host.restart("the journal parts ways with the primary's", truncate_after=action.after)
-
-    def _commit(self, action: e.Commit) -> None:
-        self._host.commit(action.lsn)
-
-    def _serve(self, action: e.Serve) -> None:
-        self._receiver.drop()
-        self._host.serve(action.epoch)
-        self._shipper.start(action.epoch)
-
-    def _hold(self, _: e.Hold) -> None:
-        self._host.hold()
-
-    def _step_down(self, action: e.StepDown) -> None:
-        self._errands.start(self._shipper.stop())
-        is_ours = action.primary is None or action.primary == self.member
-        self._host.stand_by(is_clean=action.is_clean, primary="" if is_ours else self._settings.peer_clients)
-
-    def _quarantine(self, action: e.Quarantine) -> None:
-        self._host.quarantine(action.reason)
-
-    def _tell(self, action: e.Tell) -> None:
-        self._host.tell(action.name, dict(action.facts))
 
     # --- Who is there ----
     def _greet(self) -> Hello:

@@ -226,8 +226,8 @@ class Shipper:
         self._on_event(PeerSaid(hello))
         self._unacked.clear()
         self._unacked_bytes = self._acked = 0
-        common = await self._common(link, hello)
         await self._send_keys(link, hello.keys_digest)
+        common = await self._common(link, hello)
         self._link = link
         self._shipped = common.lsn
         self._on_event(PeerConnected(hello.member, common))
@@ -238,7 +238,7 @@ class Shipper:
         ours = await asyncio.to_thread(self._history.mark_at, hello.end.lsn)
         common: Mark | None = hello.end if ours == hello.end else None
         if common is None:
-            marks = await asyncio.to_thread(self._history.marks_back)
+            marks = await asyncio.to_thread(self._marks, hello)
             link.send(Locate(self._epoch, marks))
             located = await self._reply()
             if not isinstance(located, Located):
@@ -248,6 +248,12 @@ class Shipper:
         if common is None or common.lsn + 1 < self._history.first_lsn() or end - common.lsn > BEHIND_RECORDS_MAX:
             await self._bring_whole(link)
         return common or Mark()
+
+    def _marks(self, hello: Hello) -> tuple[Mark, ...]:
+        """Choose what to locate: ever older marks, and where the standby's tables are, which it cannot go behind."""
+        exact = (self._history.mark_at(lsn) for lsn in (hello.end.lsn, hello.committed, hello.applied))
+        marks = {mark.lsn: mark for mark in (*self._history.marks_back(), *exact) if mark is not None}
+        return tuple(marks[lsn] for lsn in sorted(marks, reverse=True))
 
     async def _bring_whole(self, link: Link) -> None:
         """Send a copy of everything, with which the standby starts anew."""

@@ -9,22 +9,39 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Any, Final, Protocol
 
 from fortress.errors import Busy, FortressError
 from fortress.protocol.fields import Request
 from fortress.protocol.messages import OF_EVERY_NODE, decode_envelope, is_for_standby
 
-if TYPE_CHECKING:
-    from fortress.server.handlers import Dispatcher
-    from fortress.server.session import Session
-
 ALWAYS_NS: Final = 1 << 62
 PARKED_MAX: Final = 16_384
 
 
+class Asking(Protocol):
+    """The session of whoever asks."""
+
+    @property
+    def is_open(self) -> bool:
+        """False when nobody is there any more."""
+
+    def flush(self) -> None:
+        """Send what was answered."""
+
+    def refuse_uncounted(self, request_id: int, error: FortressError) -> None:
+        """Refuse a request that was never taken."""
+
+
+Dispatch = Callable[[Any, bytes], None]
+
+
 class Gate:
     """Stands before the handlers.
+
+    Args:
+        dispatch: takes a request again that had to wait here.
 
     Attributes:
         open_until_ns: up to this time (`time.perf_counter_ns`) everything passes unasked.
@@ -33,13 +50,14 @@ class Gate:
         is_standby: commands are refused here; read on the way of every answer.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, dispatch: Dispatch) -> None:
+        self._dispatch = dispatch
         self.open_until_ns = ALWAYS_NS
         self.committed_position = 0
         self.fresh_ns = 0
         self.is_standby = False
         self._refusal: FortressError | None = None
-        self._parked: deque[tuple[Session, bytes]] = deque()
+        self._parked: deque[tuple[Asking, bytes]] = deque()
 
     @property
     def stale_ms(self) -> int:
@@ -48,22 +66,22 @@ class Gate:
             return 0
         return (time.perf_counter_ns() - self.fresh_ns) // 1_000_000 + 1
 
-    def close(self, refusal: FortressError, dispatcher: Dispatcher) -> None:
+    def close(self, refusal: FortressError) -> None:
         """Be a standby's: refuse all but old reads, with this; who waits is told too."""
         self._refusal = refusal
         self.is_standby = True
         self.open_until_ns = 0
-        self._release(dispatcher)
+        self._release()
 
-    def open_until(self, until_ns: int, dispatcher: Dispatcher) -> None:
+    def open_until(self, until_ns: int) -> None:
         """Be a primary's, up to this time."""
         self._refusal = None
         self.is_standby = False
         self.open_until_ns = until_ns
         if self._parked and until_ns > time.perf_counter_ns():
-            self._release(dispatcher)
+            self._release()
 
-    def passes(self, session: Session, operation: str, request: Request, message: bytes) -> bool:
+    def passes(self, session: Asking, operation: str, request: Request, message: bytes) -> bool:
         """Tell whether a request may go on now; False when it waits, to be dispatched again.
 
         Raises:
@@ -89,9 +107,9 @@ class Gate:
                 session.refuse_uncounted(decode_envelope(message).request_id, type(error)(error.message, error.facts))
                 session.flush()
 
-    def _release(self, dispatcher: Dispatcher) -> None:
+    def _release(self) -> None:
         parked, self._parked = self._parked, deque()
         for session, message in parked:
             if session.is_open:
-                dispatcher.dispatch(session, message)
+                self._dispatch(session, message)
                 session.flush()

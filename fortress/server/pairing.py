@@ -95,7 +95,6 @@ class Pairing:
         self._engine = engine
         self._replica = replica
         self._committer = committer
-        self._dispatcher = dispatcher
         self._gate = dispatcher.gate
         self._control = control
         self._chronicle = chronicle
@@ -173,7 +172,7 @@ class Pairing:
     def _follow(self, primary: str) -> None:
         refusal = self._replica.refusal(primary)
         self._committer.refuse_commands(refusal)
-        self._gate.close(refusal, self._dispatcher)
+        self._gate.close(refusal)
 
     # --- Records ----
     def store(self, records: list[Record]) -> None:
@@ -193,7 +192,7 @@ class Pairing:
     def allow_reads(self, until_us: int) -> None:
         """Answer from memory up to this time."""
         if self._is_ready:
-            self._gate.open_until(until_us * 1000, self._dispatcher)
+            self._gate.open_until(until_us * 1000)
 
     # --- Ends ----
     def restart(self, reason: str, *, truncate_after: Mark | None = None) -> None:
@@ -306,15 +305,15 @@ class Pairing:
     def statistics(self) -> dict[str, Any]:
         """Tell role, phase, the other node and the register."""
         found = self.replication
-        state = found.state
+        state, sight = found.state, found.sight
         is_primary = role.is_primary(state)
         now_us = time.monotonic_ns() // 1000
         peer = {
-            "name": found.peer.name if found.peer else "",
+            "name": sight.member.name if sight.member else "",
             "address": self._settings.peer_clients,
-            "seen_s": round((now_us - found.peer_seen_us) / 1e6, 3) if found.peer_seen_us else None,
-            "durable": found.peer_durable,
-            "applied": found.peer_applied,
+            "seen_s": round((now_us - sight.seen_us) / 1e6, 3) if sight.seen_us else None,
+            "durable": sight.durable,
+            "applied": sight.applied,
         }
         return {
             "role": "primary" if is_primary else "standby",

@@ -95,6 +95,10 @@ class Promises:
     def __init__(self, instance: bytes) -> None:
         self.instance = instance
         self.promised = 0
+        self.witness = b""
+
+    def remember_witness(self, witness: bytes) -> None:
+        self.witness = witness
 
     def promise(self, epoch: int) -> None:
         self.promised = epoch
