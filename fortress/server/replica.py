@@ -30,6 +30,7 @@ from fortress.server.workers import Done
 
 DISK_RETRY_S: Final = 0.5
 STORE_RECORDS_MAX: Final = 64
+TAIL_MARKS: Final = 64
 
 logger = logging.getLogger(__name__)
 
@@ -202,8 +203,12 @@ class JournalHistory:
         return Mark(*self._journal.end)
 
     def tail(self) -> tuple[Mark, ...]:
-        """Give the newest marks in order."""
-        return tuple(Mark(lsn, hash) for lsn, hash in self._journal.tail_hashes.items())
+        """Give the newest marks in order; some are read back after a start, when the end may be this node's alone."""
+        known = self._journal.tail_hashes
+        end = self._journal.end[0]
+        first = min(known, default=end + 1)
+        before = map(self.mark_at, range(max(self._journal.first_lsn, end - TAIL_MARKS), first))
+        return (*(mark for mark in before if mark is not None), *(Mark(*item) for item in known.items()))
 
     def marks_back(self) -> tuple[Mark, ...]:
         """Give the newest mark and ever older ones."""
