@@ -4,17 +4,20 @@ Both run on this machine at the same time and are loaded in turns, several round
 changes over minutes; the one whose turn it is not stands idle. Each number is the median of its rounds; PostgreSQL's in
 each round is the better of pgbench with one thread and with two. Both: lone transfers of so many clients with one
 outstanding each, over TLS 1.3, answered when they are on the disk. Fortress seals its frames, proves logins and keeps
-the hash chain besides.
+the hash chain besides. With ``--pair`` each has a standby on this machine too, and nothing is answered before both have
+it: PostgreSQL's synchronous replication, and Fortress's pair with its witness.
 """
 
 from __future__ import annotations
 
 import argparse
+from contextlib import ExitStack
 from statistics import median
 
 from bench import machine, postgresql, report
 from bench.bank import Bank, Plan
 from bench.measurement import add_options, at_least, check_books, run, run_load
+from bench.pair import PairedBank
 from bench.postgresql import Cluster
 
 
@@ -25,7 +28,12 @@ def measure(options: argparse.Namespace) -> report.Result:
     speeds = [machine.speed()]
     report.progress("starting PostgreSQL and Fortress")
     accounts, folder = options.accounts, options.folder
-    with Cluster(accounts, folder) as cluster, Bank(Plan(accounts), parent=folder) as bank:
+    kind = PairedBank if options.pair else Bank
+    with ExitStack() as running:
+        cluster = running.enter_context(Cluster(accounts, folder))
+        if options.pair:
+            running.enter_context(cluster.with_standby())
+        bank = running.enter_context(kind(Plan(accounts), parent=folder))
         for _ in range(options.rounds):
             machine.wait_quiet()
             loaded = run_load(
@@ -41,6 +49,8 @@ def measure(options: argparse.Namespace) -> report.Result:
         if not books.are_whole() or books.refused:
             raise RuntimeError(f"PostgreSQL's books are not as they should be after the run: {books}")
         check_books(bank)
+        if isinstance(bank, PairedBank) and not bank.is_paired():
+            raise RuntimeError("the pair did not hold: what was measured were not two copies")
         version = cluster.query("SHOW server_version")[0][0]
     fortress_per_s = median(run.per_s for run in ours)
     postgresql_per_s = median(run.per_s for run in theirs)
@@ -56,6 +66,7 @@ def measure(options: argparse.Namespace) -> report.Result:
         "speed_least": min(speeds),
         "speed_most": max(speeds),
         "workload": workload,
+        "pair": options.pair,
         "version": version,
         **{name: getattr(options, name) for name in ("clients", "rounds", "seconds", "accounts")},
     }
@@ -66,6 +77,7 @@ def options_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.peers", description=__doc__)
     add_options(parser, clients=32, seconds=8)
     parser.add_argument("--rounds", type=at_least(1), default=3, metavar="N", help="turns of each (3)")
+    parser.add_argument("--pair", action="store_true", help="each with a standby that has to confirm every commit")
     parser.add_argument("--hot", action="store_true", help="every transfer credits one account")
     return parser
 
