@@ -1,8 +1,8 @@
 """The load client: many connections of one process, loading a bank in a closed or in an open loop.
 
 Run as a process of its own (``python -m bench.load``), so that it takes nothing from the node's interpreter. It speaks
-the whole protocol through the client library's :class:`~fortress.client.link.Link`. A warm-up is not counted. One JSON
-line ends it: counts, rate, latencies in microseconds as ``[latency, count]`` pairs.
+the whole protocol; see :class:`~bench.caller.Caller`. A warm-up is not counted. One JSON line ends it: counts, rate,
+latencies in microseconds as ``[latency, count]`` pairs.
 
 *Closed loop*: every connection has so many requests outstanding; each answer sends the next request, so a slow bank is
 asked more slowly. *Open loop* (``--rate``): requests are made when they are due, however slow the bank is, and a
@@ -34,10 +34,11 @@ import msgspec
 import uvloop
 
 from bench.bank import ACCOUNTS_PER_CUSTOMER, BANK_ID, CURRENCY, TELLER, numbers_of, seed_of, username_of
+from bench.caller import Caller, call
 from bench.line import Line
 from fortress.client.address import Address, Endpoint, parse_endpoint
 from fortress.client.ids import new_id
-from fortress.client.link import Link, open_link
+from fortress.client.link import Link
 from fortress.client.trust import Trust
 from fortress.errors import Busy, FortressError
 from fortress.protocol import money, schnorr
@@ -63,7 +64,7 @@ def login_key(username: str) -> tuple[bytes, bytes]:
     return secret, schnorr.public_key(secret)
 
 
-async def sign_in(link: Link, username: str, timeout_s: float = 30.0) -> SignedIn:
+async def sign_in(link: Link | Caller, username: str, timeout_s: float = 30.0) -> SignedIn:
     """Log a link in with a bench customer's seed, by a whole proof; no password is hashed."""
     secret, public = login_key(username)
     r, commitment = schnorr.commit(os.urandom(schnorr.ENTROPY_SIZE_BYTES))
@@ -173,7 +174,7 @@ class Tally:
 class ClosedLoop:
     """One connection with a fixed number of requests outstanding."""
 
-    def __init__(self, link: Link | Line, work: Workload, tally: Tally) -> None:
+    def __init__(self, link: Caller | Line, work: Workload, tally: Tally) -> None:
         self._link = link
         self._work = work
         self._tally = tally
@@ -212,7 +213,7 @@ class OpenLoop:
         rate: requests a second, evenly spaced.
     """
 
-    def __init__(self, links: Sequence[Link | Line], works: list[Workload], tally: Tally, rate: float) -> None:
+    def __init__(self, links: Sequence[Caller | Line], works: list[Workload], tally: Tally, rate: float) -> None:
         self._turns = list(zip(links, works, strict=True))
         self._tally = tally
         self._spacing_ns = 1e9 / rate
@@ -317,12 +318,12 @@ def works_of(options: argparse.Namespace) -> list[tuple[str, Workload]]:
     return works
 
 
-async def connect(options: argparse.Namespace, usernames: list[str]) -> list[Link]:
+async def connect(options: argparse.Namespace, usernames: list[str]) -> list[Caller]:
     """Open and sign in all connections to one node."""
     trust = Trust(options.ca)
     links = []
     for username in usernames:
-        link = await open_link(endpoints_of(options)[0], BANK_ID, trust, timeout_s=30)
+        link = await call(endpoints_of(options)[0], BANK_ID, trust, timeout_s=30)
         await sign_in(link, username)
         links.append(link)
     return links
@@ -345,7 +346,7 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
     tally = Tally()
     clients = works_of(options)
     usernames, works = [username for username, _ in clients], [work for _, work in clients]
-    links: Sequence[Link | Line]
+    links: Sequence[Caller | Line]
     if options.nodes:
         links = await connect_lines(options, usernames, tally)
     else:
@@ -354,7 +355,7 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
     if options.rate:
         OpenLoop(links, works, tally, options.rate).begin()
     else:
-        pairs: list[tuple[Link | Line, Workload]] = list(zip(links, works, strict=True))
+        pairs: list[tuple[Caller | Line, Workload]] = list(zip(links, works, strict=True))
         for pair in pairs:
             ClosedLoop(*pair, tally).begin(options.outstanding)
     await asyncio.sleep(options.warm_up)
