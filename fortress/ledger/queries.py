@@ -247,6 +247,43 @@ class Queries:
         sql = "SELECT session, until_us FROM sessions_ended WHERE until_us > ?"
         return [(row[0], row[1]) for row in self._read(sql, (now_us,))]
 
+    def keys_given_up(self, since_us: int) -> list[tuple[int, int]]:
+        """List who was locked or replaced their key since a time: customer, time of it; oldest first."""
+        since = self._first_record("time_us", since_us)
+        if since is None:
+            return []
+        # the kind of an entry stands right behind the first byte, as an integer of three bytes
+        sql = (
+            "SELECT position, entry FROM trail JOIN entries USING (position) WHERE position >= ?"
+            " AND substr(entry, 2, 3) IN (x'cd0109', x'cd010b') ORDER BY position"
+        )
+        found = []
+        for position, blob in self._read(sql, (since[1],)):
+            entry = codec.decode(blob)
+            if isinstance(entry, codec.KeyChanged) or (
+                isinstance(entry, codec.CustomerChanged) and entry.act == "lock"
+            ):
+                after = self._first_record("first_position", position + 1)
+                sql = "SELECT time_us FROM records WHERE lsn < ? ORDER BY lsn DESC LIMIT 1"
+                found.append((entry.customer, self._read(sql, (after[0] if after else 2**62,))[0][0]))
+        return found
+
+    def _first_record(self, column: str, least: int) -> tuple[int, int] | None:
+        """Find the first record with so much in a column that never falls: number, first position; None: no record."""
+        ends = self._read("SELECT min(lsn), max(lsn) FROM records")[0]
+        if ends[0] is None:
+            return None
+        low, high = ends[0], ends[1] + 1
+        sql = f"SELECT {column} FROM records WHERE lsn = ?"
+        while low < high:
+            middle = (low + high) // 2
+            if self._read(sql, (middle,))[0][0] < least:
+                low = middle + 1
+            else:
+                high = middle
+        row = self._read("SELECT lsn, first_position FROM records WHERE lsn = ?", (low,))
+        return (row[0][0], row[0][1]) if row else None
+
     def approved_acts(self) -> list[tuple[bytes, str, bytes, int]]:
         """List what was approved: approval, operation, the request as it came, who asked."""
         sql = "SELECT id, operation, command, asked_by FROM approvals WHERE state = 2"

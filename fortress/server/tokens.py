@@ -24,6 +24,8 @@ from fortress.errors import TokenRejected
 ALGORITHM: Final = "EdDSA"
 REVOKED_MAX: Final = 100_000
 SECOND_US: Final = 1_000_000
+SKEW_US_MAX: Final = 5 * SECOND_US
+"""So far another node's clock, which issued a token, may be ahead of this one's."""
 
 _encode_json = msgspec.json.Encoder().encode
 
@@ -100,7 +102,7 @@ class Tokens:
             TokenRejected: any of it does not hold; which is not told.
         """
         claims = self._claims(token)
-        if not claims.issued_us <= now_us < claims.expires_us or self._is_revoked(claims):
+        if not claims.issued_us - SKEW_US_MAX <= now_us < claims.expires_us or self._is_revoked(claims):
             raise TokenRejected
         return claims
 

@@ -14,6 +14,7 @@ from fortress.ledger.commands import (
     AskApproval,
     ChangeAccount,
     ChangeCustomer,
+    ChangeKey,
     DecideApproval,
     EndSession,
     PostHold,
@@ -22,7 +23,7 @@ from fortress.ledger.commands import (
 from fortress.ledger.entries import HoldPlaced, Posted, decode
 from fortress.ledger.model import BANK_ACTOR, INTEGER_MAX, account_number
 from fortress.ledger.queries import Filters, Queries, counterparty_of
-from tests.ledger.books_fixture import ADMINISTRATOR, ALICE, TELLER, odd_id
+from tests.ledger.books_fixture import ADMINISTRATOR, ALICE, KEY, NOW_US, TELLER, odd_id, uid
 from tests.ledger.ledger_fixture import Ledger
 
 
@@ -297,6 +298,23 @@ def test_ended_sessions_are_listed_while_they_matter(ledger: Ledger, queries: Qu
         ledger.do(EndSession(ALICE, 1, session, until))
     ledger.commit()
     assert queries.ended_sessions(50) == [(b"t" * 16, 60)]
+
+
+def test_who_gave_up_a_key_is_listed_with_the_time(ledger: Ledger, queries: Queries) -> None:
+    """Locked or with another key, since a time; other acts on a customer do not count."""
+    assert queries.keys_given_up(0) == []
+    times = []
+    for command in (
+        ChangeKey(ALICE, 1, KEY),
+        ChangeCustomer(ADMINISTRATOR, ledger.uid(), 1, "lock", (), 9),
+        ChangeCustomer(ADMINISTRATOR, uid(NOW_US + 77_000), 1, "unlock", (), 0),
+    ):
+        assert ledger.do(command).status == 0
+        ledger.commit()
+        times.append(ledger.engine.last.time_us)
+    assert queries.keys_given_up(0) == [(1, times[0]), (1, times[1])]
+    assert queries.keys_given_up(times[1]) == [(1, times[1])]
+    assert queries.keys_given_up(times[2] + 1) == []
 
 
 def test_approved_acts_are_listed(ledger: Ledger, queries: Queries) -> None:
