@@ -229,6 +229,9 @@ class Process:
             await self._bootstrap(self.folder.settings.folder / BOOTSTRAP_FILE)
         for session, _ in await bank.read(queries.ended_sessions, now_us()):
             self.node.tokens.revoke(session, now_us())
+        token_us = self.folder.settings.login.token_s * 1_000_000
+        for customer, changed_us in await bank.read(queries.keys_given_up, now_us() - token_us):
+            self.node.tokens.revoke_customer(customer, changed_us)
         for approval, operation, command, asked_by in await approvals.undone(bank):
             try:
                 await approvals.carry_out(self.node, approval, operation, command, asked_by)
