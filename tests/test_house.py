@@ -77,6 +77,7 @@ CATCHES_EVERYTHING = {
     "fortress.cli.main": "the last line of the program: a bug is shown in three lines, as any error is",
     "fortress.server.handlers": "a fault in one request is logged and answered, and ends neither session nor server",
     "fortress.server.committer": "a fault in one command or answer is logged, and all others are still answered",
+    "fortress.pair.replication": "after a fault in the machine nothing it says counts: logged, and the node crashes",
     "fortress.server.workers": "what a job raises goes to the loop, which decides",
 }
 

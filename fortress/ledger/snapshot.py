@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from hashlib import file_digest, sha256
 from pathlib import Path
@@ -107,8 +107,8 @@ def take(
         StoreCorrupt, JournalCorrupt: as reading them.
     """
     key, path = entropy(KEY_SIZE_BYTES), _cleared(data_folder / OUTGOING) / DATABASE
-    source = store.new_reader()
-    try:
+    with closing(store.new_reader()) as source, ExitStack() as on_fault:
+        on_fault.callback(path.unlink, missing_ok=True)
         with translated(DATABASE):
             source.execute("BEGIN")  # the copy is of this moment, whatever is written meanwhile
             lsn, hash = _mark_of(source)
@@ -116,11 +116,7 @@ def take(
         if record is None or record.hash != hash:
             raise IntegrityFailed(f"the tables hold no record that the journal has: {lsn}")
         _copy(source, path, key, on_progress)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    finally:
-        source.close()
+        on_fault.pop_all()
     terms = msgspec.msgpack.encode(Terms(1, key, encode(record)))
     with path.open("rb") as file:
         digests = {TERMS: sha256(terms).digest(), DATABASE: file_digest(file, "sha256").digest()}

@@ -13,6 +13,7 @@ its counters, 1 us for an entry, 0.4 us for an id; what only grows takes half a 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from hashlib import sha256
 from typing import Any, Final
 
@@ -46,15 +47,14 @@ class TableView:
         self._window_rows = window_rows
         self._name = store.path.name
         self._db = store.new_reader()
-        try:
+        with ExitStack() as on_fault:
+            on_fault.callback(self._db.close)
             self._read("BEGIN")
             meta = dict(self._read("SELECT key, value FROM meta"))
             self.lsn: int = meta["applied_lsn"]
             self.hash: bytes = meta["applied_hash"]
             self.position: int = meta["position"]
-        except BaseException:
-            self._db.close()
-            raise
+            on_fault.pop_all()
 
     def close(self) -> None:
         """Let the moment go; may be called twice."""

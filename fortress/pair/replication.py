@@ -138,7 +138,8 @@ class Replication:
         )
         deeds = Deeds(parts.host, self._shipper, self._receiver, self._errands, self)
         self._records = deeds.records
-        self._deeds: dict[type[Any], Callable[[Any], object]] = deeds.table() | {e.MayLeave: self._note_leave}
+        may_leave: dict[type[Any], Callable[[Any], object]] = {e.MayLeave: lambda _: self._may_leave.set()}
+        self._deeds = deeds.table() | may_leave
 
     def _make_receiver(self) -> Receiver:
         parts = self._parts
@@ -295,7 +296,7 @@ class Replication:
             async with asyncio.timeout(SWITCH_S):
                 await self._host.quiet()
             self.feed(e.Wished(wish))
-            await self._until(lambda: not role.is_primary(self.state), SWITCH_S)
+            await _until(lambda: not role.is_primary(self.state))
         except TimeoutError:
             if role.is_primary(self.state):
                 self._host.serve(self.state.promised)
@@ -322,7 +323,7 @@ class Replication:
         """
         self.feed(e.Wished(e.Wish.take_over))
         try:
-            await self._until(lambda: role.is_primary(self.state), SWITCH_S)
+            await _until(lambda: role.is_primary(self.state))
         except TimeoutError:
             raise NoPrimary("this node could not become primary; 'fortress events' says why") from None
 
@@ -338,19 +339,9 @@ class Replication:
         self.state = role.reconfigured(self.state, times_of(settings))
         self.feed(e.Tick())
 
-    def _note_leave(self, _: e.MayLeave) -> None:
-        self._may_leave.set()
-
     def wish(self, wish: e.Wish) -> None:
         """Tell the machine a wish that is done at once."""
         self.feed(e.Wished(wish))
-
-    async def _until(self, is_so: Callable[[], bool], seconds: float) -> None:
-        deadline_us = self._clock_us() + int(seconds * 1e6)
-        while not is_so():
-            if self._clock_us() > deadline_us:
-                raise TimeoutError
-            await asyncio.sleep(0.005)
 
     # --- What the machine asks for ----
     def _tell_swap(self, swap: e.SwapRegister) -> None:
@@ -386,3 +377,9 @@ class Replication:
             raise PeerRejected(f"the other side has this node's own name, {hello.member.name!r}")
         if hello.version < 1 or hello.record_version > RECORD_VERSION:
             raise PeerRejected("the other side speaks a version that this node does not know")
+
+
+async def _until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(SWITCH_S):
+        while not is_so():
+            await asyncio.sleep(0.005)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Final
 
 from fortress.errors import FortressError, RegisterStale, RegisterUnreachable
@@ -121,15 +122,15 @@ class WitnessRegister:
             return await self._exchange_once(question)
 
     async def _exchange_once(self, question: Question) -> Answer:
-        try:
+        with ExitStack() as on_fault:
+            on_fault.callback(self._drop)
             reader, writer = await self._connected()
             writer.write(frame(question))
             await writer.drain()
             size = body_size(await reader.readexactly(LENGTH_SIZE_BYTES))
-            return decode_answer(await reader.readexactly(size))
-        except BaseException:
-            self._drop()
-            raise
+            answer = decode_answer(await reader.readexactly(size))
+            on_fault.pop_all()
+        return answer
 
     async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         now_s = asyncio.get_running_loop().time()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 
 from fortress.errors import PeerRejected
 from fortress.ledger import snapshot
@@ -72,16 +73,15 @@ class Copies:
         arrival = self._arrival
         if arrival is None:
             raise PeerRejected("a part of a copy came before its beginning")
-        try:
+        async with AsyncExitStack() as on_fault:
+            on_fault.push_async_callback(self._give_up)
             if isinstance(message, SnapshotChunk):
                 await asyncio.to_thread(arrival.take, message.name, message.data)
             elif isinstance(message, SnapshotEnd):
                 await asyncio.to_thread(self._install, arrival, message)
                 self._arrival = None
                 self._on_installed()
-        except BaseException:
-            await self._give_up()
-            raise
+            on_fault.pop_all()
 
     def _install(self, arrival: snapshot.Arrival, message: SnapshotEnd) -> None:
         settings, keyring = self._folder.settings, self._folder.keyring
