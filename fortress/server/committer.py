@@ -402,11 +402,16 @@ class Committer:
         self._judge_waiting()
 
     def refuse_commands(self, error: FortressError) -> None:
-        """Answer commands with this error from now on, also those that wait and those whose outcome stays open here."""
+        """Answer commands with this error from now on, also those that wait.
+
+        What is in a record may be on the other node's disk and is committed there: its outcome is unknown.
+        """
         self._is_holding = False
         self._role_refusal = error
         self._note_state()
-        self._refuse_written(error)
+        self._written += [(answered, outcome) for _, answered, outcome in self._behind]
+        self._behind = []
+        self._refuse_written(OutcomeUnknown(_OUT_OF_OFFICE))
         self._refuse_open(error)
 
     def take_committed(self, record: Record, delta: Delta) -> None:
@@ -474,6 +479,7 @@ class Committer:
 
 
 _STOPPED = "the node has stopped; whether this was done is not known"
+_OUT_OF_OFFICE = "this node is primary no longer; whether it was done is not known here"
 
 
 def _refused(all_answered: list[Answered], error: FortressError) -> list[tuple[Answered, Any]]:
