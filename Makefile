@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 FUZZ_S ?= 60
-BENCHES := transfers batches logins balances growth memory peers
+BENCHES := transfers batches logins balances growth memory peers failover
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -169,8 +169,8 @@ def no_hello(trial: Trial, standby: Member, place: Path) -> bool:
 
 STRANGERS = {each.__name__: each for each in (plain_noise, wrong_authority, wrong_bank, wrong_cluster, noise)}
 STRANGERS |= {each.__name__: each for each in (endless, no_hello)}
-WITHOUT_EVENT = {"plain_noise"}
-"""Whoever does not even speak TLS is closed without a word, or every port scan would fill the log of events."""
+IN_TLS = {"plain_noise", "wrong_authority"}
+"""Who does not get through TLS is closed before this pair has said anything."""
 
 
 def events(node: Member, name: str) -> list[str]:
@@ -194,7 +194,7 @@ async def test_strangers_are_turned_away(network: Network, place: Path, seed: in
                 assert await asyncio.to_thread(stranger, trial, node, folder), (
                     f"{name} was not turned away by {node.at}"
                 )
-                if name not in WITHOUT_EVENT:
+                if name not in IN_TLS:
                     await trial.until(
                         lambda node=node, before=before: len(events(node, "peer_rejected")) > before,
                         f"an event of {name} at {node.at}",
@@ -203,6 +203,20 @@ async def test_strangers_are_turned_away(network: Network, place: Path, seed: in
         assert await trial.paired() is primary
         assert primary.told()["term"] == term
         assert trial.failed == []
+        accept(await trial.finish())
+
+
+@pytest.mark.fault
+async def test_a_certificate_of_another_authority_leaves_an_event(
+    network: Network, place: Path, seed: int, accept: Accept
+) -> None:
+    """Whoever operates the bank learns that somebody tried, or that a certificate was exchanged on one node only."""
+    async with Trial(place, network, seed=seed) as trial:
+        standby = trial.pair.other(await trial.paired())
+        before = len(events(standby, "peer_rejected"))
+        trial.fault("stranger on the replication socket", standby)
+        assert await asyncio.to_thread(wrong_authority, trial, standby, place)
+        await trial.until(lambda: len(events(standby, "peer_rejected")) > before, "an event")
         accept(await trial.finish())
 
 
