@@ -99,7 +99,9 @@ class Shipper:
         self._send_snapshot = send_snapshot
         self._clock_us = clock_us
         self._task: asyncio.Task[None] | None = None
-        self._link: Link | None = None
+        self._greeted: Link | None = None  # whose hello was right
+        self._link: Link | None = None  # and whose place in the history is known
+        self._slow = asyncio.Event()
         self._is_live = False
         self._has_been_up = False
         self._epoch = 0
@@ -129,7 +131,7 @@ class Shipper:
         """Let the standby alone; returns when nothing of it runs any more."""
         task, self._task = self._task, None
         self._is_live = False
-        link, self._link = self._link, None
+        link, self._greeted, self._link = self._greeted, None, None
         if link is not None:
             link.finish()
         if task is not None:
@@ -147,6 +149,9 @@ class Shipper:
         self._recent_bytes += len(data)
         while len(self._recent) > RECENT_RECORDS or (self._recent_bytes > RECENT_BYTES_MAX and len(self._recent) > 1):
             self._recent_bytes -= len(self._recent.popleft()[1].data)
+        if self._is_live and self._unacked_bytes > UNACKED_BYTES_MAX:
+            self._is_live = False  # it does not keep up: from here on the journal sends, at its pace
+            self._slow.set()
         if self._is_live:
             self._append(previous, (shipped,), committed)
 
@@ -157,7 +162,8 @@ class Shipper:
 
     def ship_keys(self, keys: tuple[tuple[bytes, bytes | None], ...]) -> None:
         """Send people's keys that were made or destroyed; what is shipped later is acknowledged after them."""
-        self.send(Keys(self._epoch, keys))
+        if self._greeted is not None:
+            self._greeted.send(Keys(self._epoch, keys))
 
     def acknowledged(self, lsn: int) -> None:
         """Note how far the standby is, for the flow of what it lacks."""
@@ -186,6 +192,7 @@ class Shipper:
         """Dial, bring up, ship; returns or raises when the connection is over."""
         dialing = self._dialing
         self._lost = asyncio.Event()
+        self._slow = asyncio.Event()
         self._replies = asyncio.Queue()
         reasons: list[Exception] = []
 
@@ -193,8 +200,9 @@ class Shipper:
             if reason is not None:
                 reasons.append(reason)
             self._is_live = False
-            self._link = None
+            self._greeted = self._link = None
             self._lost.set()
+            self._slow.set()
             self._progress.set()
 
         def opened(link: Link) -> None:
@@ -210,19 +218,24 @@ class Shipper:
                 server_hostname=dialing.host,
             )
         try:
-            await self._bring_up(link)
-            await self._lost.wait()
+            committed = await self._bring_up(link)
+            while not self._lost.is_set():
+                await self._send_missing(link, committed)
+                await self._slow.wait()
+                self._slow.clear()
         finally:
             self._is_live = False
-            self._link = None
+            self._greeted = self._link = None
             link.end()
         raise reasons[0] if reasons else ConnectionResetError("the connection ended")
 
-    async def _bring_up(self, link: Link) -> None:
+    async def _bring_up(self, link: Link) -> int:
+        """Find out where the standby is, and send the keys it lacks; give up to where it knows to be committed."""
         hello = await self._reply()
         if not isinstance(hello, Hello):
             raise PeerRejected(f"the other node says {type(hello).__name__} instead of hello")
         self._check(hello)
+        self._greeted = link
         self._on_event(PeerSaid(hello))
         self._unacked.clear()
         self._unacked_bytes = self._acked = 0
@@ -231,7 +244,7 @@ class Shipper:
         self._link = link
         self._shipped = common.lsn
         self._on_event(PeerConnected(hello.member, common))
-        await self._send_missing(link, hello.committed)
+        return hello.committed
 
     async def _common(self, link: Link, hello: Hello) -> Mark:
         """Find the newest record that both journals have."""

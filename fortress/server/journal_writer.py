@@ -88,9 +88,12 @@ class JournalWriter:
         done(None, None)
 
     def close(self) -> None:
-        """End the thread and give the kernel's context back; nothing may be under way."""
+        """End the thread and give the kernel's context back; what is under way is written, and nobody is told."""
         if self._kernel is not None:
             self._loop.remove_reader(self._kernel.fd)
-            self._kernel.close()
+            self._kernel.close()  # waits for what is under way
             self._kernel = None
+        if self._under_way is not None:
+            self._under_way[1].release()
+            self._under_way = None
         self._worker.close()

@@ -26,9 +26,9 @@ from fortress.pair.events import Wish
 from fortress.pair.messages import Mark
 from fortress.pair.replication import Replication
 from fortress.pair.role_state import Phase
-from fortress.server.committer import Committer
 from fortress.server.handlers import Dispatcher
 from fortress.server.logs import log_event
+from fortress.server.member_committer import MemberCommitter
 from fortress.server.replica import Replica
 
 DISK_WATCH_S: Final = 1.0
@@ -80,7 +80,7 @@ class Pairing:
         *,
         engine: Engine,
         replica: Replica,
-        committer: Committer,
+        committer: MemberCommitter,
         dispatcher: Dispatcher,
         control: Control,
         chronicle: Chronicle,
@@ -112,12 +112,22 @@ class Pairing:
     # --- Roles ----
     def serve(self, epoch: int) -> None:
         """Be primary of this epoch: at once if this node is already, else when what was left undone is finished."""
+        if self._replica.is_storing:
+            self.start_chore(self._serve_once_stored(epoch))
+            return
         self._replica.follow_all()
         self._engine.epoch = epoch
         self._committer.take_commands()
         if not self.is_primary:
             self.is_primary = True
             self.start_chore(self._become_ready())
+
+    async def _serve_once_stored(self, epoch: int) -> None:
+        """Wait for this node's own disk: what it took as standby comes before anything it makes as primary."""
+        while self._replica.is_storing:
+            await asyncio.sleep(0.002)
+        if role.is_primary(self.replication.state) and self.replication.state.promised == epoch:
+            self.serve(epoch)
 
     async def _become_ready(self) -> None:
         try:
@@ -243,13 +253,10 @@ class Pairing:
         log_event(logger, logging.INFO, name.replace("_", " "), **facts)
         if name == "phase":
             return  # what led to it is an event of its own
-        self._chronicle.write(name, epoch=self.replication.state.promised if self._has_begun() else 0, facts=facts)
+        self._chronicle.write(name, epoch=self._control.promised, facts=facts)
         if name == "takeover":
             self.failovers += 1
             self.unavailable_s += int(facts.get("silent_ms", 0)) / 1000
-
-    def _has_begun(self) -> bool:
-        return hasattr(self, "replication")
 
     async def stop(self) -> None:
         """End the pair's part of this node."""

@@ -23,13 +23,16 @@ from fortress.ledger.delta import Delta
 from fortress.ledger.engine import Engine
 from fortress.ledger.records import Record, encode
 from fortress.pair.messages import Mark
-from fortress.server.committer import Committer
 from fortress.server.journal_writer import JournalWriter
 from fortress.server.logs import log_event
+from fortress.server.member_committer import MemberCommitter
 from fortress.server.workers import Done
 
 DISK_RETRY_S: Final = 0.5
 STORE_RECORDS_MAX: Final = 64
+FOLLOW_ENTRIES_MAX: Final = 16_384
+"""A takeover follows what is left first, so it must not be much: this takes some tenths of a second."""
+TABLES_WAIT_S: Final = 0.02
 TAIL_MARKS: Final = 64
 
 logger = logging.getLogger(__name__)
@@ -59,7 +62,7 @@ class Replica:
 
     def __init__(self, engine: Engine, *, on_fatal: Callable[[LedgerError], None]) -> None:
         self.pair: Pair
-        self.committer: Committer
+        self.committer: MemberCommitter
         self._engine = engine
         self._on_fatal = on_fatal
         self._loop = asyncio.get_running_loop()
@@ -70,6 +73,7 @@ class Replica:
         self._to_follow: deque[Record] = deque()
         self._tail: deque[tuple[Record, Delta]] = deque(engine.unapplied)
         self._committed = engine.committed.lsn if engine.committed else 0
+        self._follow_entries = 0
         self._is_storing = False
         self._is_following = False
         self._quiet: asyncio.Event = asyncio.Event()
@@ -108,6 +112,10 @@ class Replica:
         if not self._to_write or self._is_closed:
             self._is_storing = False
             return
+        if self._is_behind():
+            self._is_storing = False
+            self._follow_soon(TABLES_WAIT_S if not self._to_follow else 0)  # which goes on with it
+            return
         self._is_storing = True
         records = tuple(islice(self._to_write, STORE_RECORDS_MAX))
 
@@ -122,38 +130,55 @@ class Replica:
 
         self._writer.write_many(records, done=written)
 
+    def _is_behind(self) -> bool:
+        """Tell whether the working state or the tables have too much before them to take more."""
+        return self._follow_entries >= FOLLOW_ENTRIES_MAX or self.committer.is_behind
+
     def _stored(self, lsn: int, *, is_full: bool = False) -> None:
         """Go on after a write: everything up to this record is durable."""
         before = len(self._to_write)
         while self._to_write and self._to_write[0].lsn <= lsn:
-            self._to_follow.append(self._to_write.popleft())
+            record = self._to_write.popleft()
+            self._to_follow.append(record)
+            self._follow_entries += record.count
         if len(self._to_write) < before:
             self.pair.durable(lsn)
         if is_full:
             self._loop.call_later(DISK_RETRY_S, self._store_next)
         else:
             self._store_next()
-        if not self._is_following:
-            self._is_following = True
-            self._loop.call_soon(self._follow)
+        self._follow_soon()
 
     def _follow(self) -> None:
         """Bring the working state after the journal, a record at a turn of the loop."""
         self._is_following = False
-        if self._is_closed or not self._to_follow:
+        if self._is_closed:
             return
-        self._follow_next()
-        self._commit_tail()
         if self._to_follow:
+            self._follow_next()
+        self._commit_tail()
+        if self._to_write and not self._is_storing:
+            self._store_next()
+        if self._to_follow:
+            self._follow_soon()
+
+    def _follow_soon(self, wait_s: float = 0) -> None:
+        if not self._is_following:
             self._is_following = True
-            self._loop.call_soon(self._follow)
+            self._loop.call_later(wait_s, self._follow)
 
     def _follow_next(self) -> None:
         record = self._to_follow.popleft()
+        self._follow_entries -= record.count
         try:
             self._tail.append((record, self._engine.follow(record)))
         except FortressError as error:
             self._on_fatal(error if isinstance(error, LedgerError) else LedgerError(error.message))
+
+    @property
+    def is_storing(self) -> bool:
+        """True while records that count as this node's journal are not on its disk yet."""
+        return bool(self._to_write)
 
     def follow_all(self) -> None:
         """Bring the working state up to the end of the journal, before this node becomes primary."""
