@@ -153,7 +153,7 @@ def on_ack(state: State, lead: Lead, ack: Ack, now_us: int, out: list[Action]) -
         lease_us=max(lead.lease_us, lease_us),
         must_bump=ack.sent_us < 0 and lead.is_paired,
     )
-    state = replace(state, lead=lead)
+    state = replace(state, lead=lead, is_peer_left=False)
     if lead.is_required:
         state = commit(state, min(state.durable, lead.acked), out)
     if state.phase is Phase.primary_paired and lead.handing is None and not lead.must_bump:
@@ -228,9 +228,7 @@ def is_silent(state: State, lead: Lead, now_us: int) -> bool:
 
 
 def _wants_solo(state: State, lead: Lead, now_us: int) -> bool:
-    if not lead.is_required or lead.other is None:
-        return False
-    if lead.connected is not None and lead.connected != lead.other:
+    if lead.is_required and lead.connected is not None and lead.connected != lead.other:
         return True  # the one that counts is gone for good: its node came back with another disk
     return is_silent(state, lead, now_us) and not state.times.two_copies
 

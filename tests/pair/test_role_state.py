@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from fortress.config import PairSettings
 from fortress.errors import LocalProtocolError
 from fortress.pair import role_state
-from fortress.pair.events import Action, Commit, SwapRegister, Tell
+from fortress.pair.events import Action, Commit, ReadRegister, SwapRegister, Tell
 from fortress.pair.messages import Configuration
 from fortress.pair.role_state import TRANSITIONS, Phase, Times, move
 from tests.pair.role_fixture import A, B, Node, held
@@ -64,6 +64,13 @@ def test_the_first_configuration_replaces_nothing() -> None:
     out: list[Action] = []
     role_state.swap(Node().state, "first", A, (A,), out)
     assert out == [SwapRegister(None, Configuration(1, A, (A,)), "first")]
+
+
+def test_one_question_at_a_time_is_remembered() -> None:
+    """Until it is answered."""
+    out: list[Action] = []
+    assert role_state.ask(Node().state, out).is_asking
+    assert out == [ReadRegister()]
 
 
 def test_the_other_member_is_the_one_that_is_not_this_node() -> None:
