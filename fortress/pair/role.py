@@ -63,6 +63,8 @@ from fortress.pair.messages import (
 )
 from fortress.pair.role_state import (
     NEVER_US,
+    TRANSITIONS,
+    PairTimes,
     Phase,
     State,
     Times,
@@ -70,6 +72,7 @@ from fortress.pair.role_state import (
     move,
     swap,
     tell,
+    times_of,
 )
 
 __all__ = [
