@@ -4,11 +4,12 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 FUZZ_S ?= 60
+WORLDS ?= 500000
 BENCHES := transfers batches logins balances growth memory peers failover
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup style types house test coverage fault fuzz bench demo certs docs audit clean
+.PHONY: help setup style types house test coverage explore fault fuzz bench demo certs docs audit clean
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +38,9 @@ test: style types coverage ## all checks and tests; the same command that CI run
 
 coverage: setup ## every branch of each pure module, by its own test file
 	$(BIN)/python -m tests.pure_coverage
+
+explore: setup ## every order of events in the pair, WORLDS deep, for about a quarter of an hour
+	$(BIN)/python -m tests.pair.explorer $(WORLDS)
 
 fault: setup ## kills, cuts, pauses, broken disks, for an hour or more; the results go into docs/reference/faults.md
 	@rm -f .faults.jsonl
