@@ -20,7 +20,7 @@ from fortress.client.ids import new_id
 from fortress.client.link import Link, open_link
 from fortress.client.me import Me
 from fortress.client.trust import Trust
-from fortress.errors import OK, FortressError, Refused, RetryableError, refusal_code
+from fortress.errors import OK, FortressError, NoPrimary, NotPrimary, Refused, RetryableError, refusal_code
 from fortress.protocol.accounts import GetAccount, ListAccounts
 from fortress.protocol.money import Transfer
 from tests.e2e.node import CURRENCY, sign_in
@@ -300,7 +300,7 @@ class Pinned:
 
     Attributes:
         acknowledged: transfers so far.
-        refused: tries that came to nothing, such as "not primary".
+        refused: how often the node said that it is not primary.
     """
 
     def __init__(self, bank: Bank, history: History, host: str) -> None:
@@ -312,7 +312,10 @@ class Pinned:
 
     async def work(self) -> None:
         """Pay until cancelled."""
-        await repeat_at(self._bank, self._host, TELLER, self._pay, LOOK_EVERY_S)
+        await repeat_at(self._bank, self._host, TELLER, self._pay, LOOK_EVERY_S, self._on_error)
+
+    def _on_error(self, error: FortressError) -> None:
+        self.refused += isinstance(error, NotPrimary | NoPrimary)
 
     async def _pay(self, link: Link) -> None:
         debit, credit = self._bank.numbers[0], self._bank.numbers[1]
@@ -322,14 +325,18 @@ class Pinned:
             answer = await link.request("transfer", order.fields, TRY_S)
         except FortressError as error:
             self._history.tell(number, code_of(error), why=error.message, node=self._host)
-            self.refused += 1
             raise
         self._history.tell(number, OK, node=self._host, **facts_of(answer))
         self.acknowledged += 1
 
 
 async def repeat_at(
-    bank: Bank, host: str, username: str, act: Callable[[Link], Awaitable[None]], every_s: float
+    bank: Bank,
+    host: str,
+    username: str,
+    act: Callable[[Link], Awaitable[None]],
+    every_s: float,
+    on_error: Callable[[FortressError], None] = lambda error: None,
 ) -> None:
     """Do something at one node again and again until cancelled; on a new connection when the old one is of no use."""
     link: Link | None = None
@@ -339,10 +346,9 @@ async def repeat_at(
                 if link is None or not link.is_usable:
                     link = await bank.link(host, username)
                 await act(link)
-            except RetryableError:
-                pass
-            except FortressError:
-                if link is not None:
+            except FortressError as error:
+                on_error(error)
+                if link is not None and not isinstance(error, RetryableError):
                     link.abort()
             await asyncio.sleep(every_s)
     finally:

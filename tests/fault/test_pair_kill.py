@@ -46,7 +46,7 @@ async def test_a_killed_standby_is_missed_for_a_moment(
 ) -> None:
     """The primary goes on alone, the standby comes back and has everything again."""
     async with Trial(place, network, seed=seed) as trial:
-        for _ in range(5):
+        for _ in range(3):
             primary = await trial.paired()
             standby = trial.pair.other(primary)
             trial.fault("kill of the standby", standby)
