@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from fortress.errors import BooksBroken
+from fortress.ledger.memory import ID_SIZE_BYTES
 
 if TYPE_CHECKING:
     from fortress.ledger.merkle import Tile
     from fortress.ledger.model import Account, Approval, Customer, Hold, Invitation
 
 MARK_EVERY = 256  # an account's every 256th entry is marked, so that old entries are found without an index of all
-ID_SIZE_BYTES = 16
 Row = tuple[Any, ...]
 
 _encode = msgspec.json.Encoder().encode

@@ -20,6 +20,7 @@ from fortress.ledger.delta import Delta
 from fortress.ledger.entries import AnyEntry, Posted
 from fortress.ledger.journal import Journal
 from fortress.ledger.merkle import Tree, leaf_hashes
+from fortress.ledger.ordinary import post_rows, post_transfer
 from fortress.ledger.records import Record, check_follows, entries, make_record
 from fortress.ledger.rules import Verdict, judge_failed_row, judge_move, row_command
 from fortress.ledger.snapshot import settle
@@ -219,6 +220,10 @@ class Engine:
 
     def judge(self, command: Command, now_us: int) -> Verdict:
         """Judge one command whose keys are all in memory, and apply what it writes to the working state."""
+        if type(command) is MoveMoney:
+            posted = post_transfer(self.state, self.delta, command, now_us)
+            if posted is not None:
+                return posted
         verdict = JUDGES[type(command)](self.state, command, now_us)
         entry = verdict.entry
         if entry is not None and not verdict.replayed:
@@ -247,6 +252,9 @@ class Engine:
         An atomic batch is done whole or not at all: when one row is refused, the rows that were not known before are
         remembered as failed with it. Rows known before keep their first answer, whatever becomes of the others.
         """
+        posted = post_rows(self.state, self.delta, command, now_us)
+        if posted is not None:
+            return posted
         commands = [row_command(command.actor, command.currency, row) for row in command.rows]
         if command.atomic:
             rehearsed = self._rehearse(commands, now_us)

@@ -17,6 +17,8 @@ from fortress.ledger.working_set import WorkingSet
 ID_NONE = bytes(16)
 TIME_ORDERED = 0x70  # the version bits of a UUIDv7, in its seventh byte
 NUMBER_FIRST = 10_001  # the sequence in the first account number
+ID_SIZE_BYTES = 16
+_TIME_ORDERED = frozenset(range(TIME_ORDERED, TIME_ORDERED + 16))
 _CACHED_MAX = 65_536  # holds, customers, handles, reversals
 
 
@@ -121,6 +123,27 @@ class Memory:
         if id > self.id_seen and id[6] & 0xF0 == TIME_ORDERED:
             return False
         return id not in self.ids
+
+    def are_ids_told_by_time(self, ids: list[bytes]) -> bool:
+        """Tell whether the times of all these ids say that each is in memory or new."""
+        versions = frozenset(b"".join(ids)[6::ID_SIZE_BYTES])
+        return versions <= _TIME_ORDERED and min(ids) > self.id_seen
+
+    def are_ids_new(self, ids: list[bytes]) -> bool:
+        """Tell whether memory knows none of these ids, each is there once, and none lies too far ahead."""
+        different = set(ids)
+        known = self.ids
+        return (
+            len(different) == len(ids)
+            and known.newer.keys().isdisjoint(different)
+            and known.older.keys().isdisjoint(different)
+            and max(ids) < self.id_ahead
+        )
+
+    def has_accounts(self, numbers: set[int]) -> bool:
+        """Tell whether memory has all these accounts, or knows that there are none."""
+        newer, older = self.accounts.newer, self.accounts.older
+        return newer.keys() >= numbers or all(number in newer or number in older for number in numbers)
 
     # --- Reading through -------------------------------------------------------------------------------------------
     def turns(self) -> tuple[int, ...]:

@@ -277,9 +277,7 @@ def verify_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes], 
     return last == 0 and result == root
 
 
-def verify_consistency(
-    old_size: int, old_root: bytes, new_size: int, new_root: bytes, path: Sequence[bytes]
-) -> bool:
+def verify_consistency(old_size: int, old_root: bytes, new_size: int, new_root: bytes, path: Sequence[bytes]) -> bool:
     """Tell whether ``path`` proves that the new tree continues the old one (RFC 9162 2.1.4.2).
 
     An empty old tree is continued by every tree, with an empty path. Never raises on values of these types.

@@ -92,24 +92,24 @@ class Books(Protocol):
     def reversed_minor(self, original: bytes, /) -> int: ...
 
 
-class Verdict:
+class Verdict(msgspec.Struct, eq=False, gc=False):
     """The answer to a command: its status, the entry to write (or the one written before), and facts.
 
-    ``entry`` is None only where nothing is written. ``position`` and ``time_us`` are filled in when the entry is
-    applied (or are those of the first answer when ``replayed``).
+    ``entry`` is None only where nothing is written. ``position`` is filled in when the entry is applied (or is that of
+    the first answer when ``replayed``).
     """
 
-    __slots__ = ("entry", "facts", "position", "replayed", "status", "time_us")
+    status: Status
+    entry: Any = None
+    facts: FactPairs = ()
+    replayed: bool = False
+    position: int = 0
 
-    def __init__(
-        self, status: Status, entry: Any = None, facts: FactPairs = (), *, replayed: bool = False, position: int = 0
-    ) -> None:
-        self.status = status
-        self.entry = entry
-        self.facts = facts
-        self.replayed = replayed
-        self.position = position
-        self.time_us: int = entry.time_us if entry is not None else 0
+    @property
+    def time_us(self) -> int:
+        """When the entry was written; 0 without one."""
+        time_us: int = self.entry.time_us if self.entry is not None else 0
+        return time_us
 
 
 def content_digest(*content: object) -> bytes:

@@ -8,7 +8,7 @@ broken and the node stops.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from fortress.ledger import wanted as wants
@@ -77,7 +77,7 @@ class State(Memory):
         """Tell what must be read before ``command`` can be judged; None when nothing is missing."""
         return wants.missing(self, command)
 
-    def missing_for_batch(self, rows: Iterable[Any]) -> Wanted | None:
+    def missing_for_batch(self, rows: Sequence[Any]) -> Wanted | None:
         """Tell what must be read before the rows of a batch can be judged."""
         return wants.missing_for_batch(self, rows)
 

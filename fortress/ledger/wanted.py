@@ -6,7 +6,7 @@ filling until nothing is missing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fortress.ledger.commands import (
@@ -48,8 +48,12 @@ def missing(memory: Memory, command: Any) -> Wanted | None:
     return wanted or None
 
 
-def missing_for_batch(memory: Memory, rows: Iterable[Any]) -> Wanted | None:
+def missing_for_batch(memory: Memory, rows: Sequence[Any]) -> Wanted | None:
     """Tell what must be read before the rows of a batch can be judged."""
+    ids = [row.id for row in rows]
+    if ids and memory.are_ids_told_by_time(ids):
+        if memory.has_accounts({row.debit for row in rows} | {row.credit for row in rows}):
+            return None
     wanted = Wanted(memory.turns())
     for row in rows:
         if memory.lacks_move(row.id, row.debit, row.credit):

@@ -156,3 +156,29 @@ def test_forgotten_ids_move_the_line_of_what_is_new() -> None:
     memory.trim(3)
     assert memory.id_seen == late
     assert absent not in memory.ids and odd not in memory.ids
+
+
+def test_many_ids_are_looked_at_together() -> None:
+    """Whether their time says enough; whether they are new, each there once, and not too far ahead."""
+    memory = Memory()
+    first, second, odd = uid(), uid(), odd_id()
+    assert memory.are_ids_told_by_time([first, second])
+    assert not memory.are_ids_told_by_time([first, odd])
+    memory.id_seen = first
+    assert memory.are_ids_told_by_time([second]) and not memory.are_ids_told_by_time([second, first])
+    assert memory.are_ids_new([first, second]) and not memory.are_ids_new([first, second, first])
+    memory.id_ahead = second
+    assert memory.are_ids_new([first]) and not memory.are_ids_new([first, second])
+    for generation in (memory.ids.newer, memory.ids.older):
+        generation[first] = None
+        assert not memory.are_ids_new([first])
+        generation.clear()
+
+
+def test_many_accounts_are_looked_for_together() -> None:
+    """In both generations; known to be absent counts as here."""
+    memory = Memory()
+    memory.accounts.newer[A] = None
+    assert memory.has_accounts({A}) and not memory.has_accounts({A, B})
+    memory.accounts.older[B] = None
+    assert memory.has_accounts({A, B}) and memory.has_accounts(set())

@@ -147,6 +147,8 @@ def test_a_batch_wants_all_at_once() -> None:
         memory.accounts.put(number, None)
     memory.ids.put(ODD, None)
     assert missing_for_batch(memory, rows) is None
+    assert missing_for_batch(memory, rows[:1]) is None
+    assert keys(missing_for_batch(memory, [Row(uid(), account_number(4), B, 1)])) == {"accounts": {account_number(4)}}
 
 
 def test_a_handle_brings_its_customer() -> None:
