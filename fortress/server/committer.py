@@ -29,7 +29,7 @@ from fortress.ledger.delta import Delta
 from fortress.ledger.engine import RECORD_BYTES_FULL, Engine
 from fortress.ledger.records import Record
 from fortress.ledger.rules import Verdict
-from fortress.server.applier import Applier, ViewTaken
+from fortress.server.applier import Applier
 from fortress.server.backlog import Answered, Backlog
 from fortress.server.histogram import Histogram
 from fortress.server.journal_writer import JournalWriter
@@ -120,8 +120,7 @@ class Committer:
         self._is_writing = False  # a record is closed and not durable
         self._is_under_way = False  # and the disk has it now
         self._is_closing = False
-        self._is_holding = False
-        self._behind: list[tuple[int, Answered, Any]] = []  # answers that wait for records made elsewhere or before
+        self._is_holding = False  # this and the next one are a pair's member's to set
         self._role_refusal: FortressError | None = None
         self._refusal: FortressError | None = None  # what new commands are answered; follows from the five around
         self._failure: OutcomeUnknown | None = None
@@ -200,18 +199,11 @@ class Committer:
             answered(outcome)
         elif self._failure is not None or self._journal_full is not None:
             answered(self._failure or self._journal_full)
-        elif self._is_writing and self._closed_position() >= position > self._closed_before:
+        elif self._is_writing and closed_position(self.engine) >= position > self._closed_before:
             self._written.append((answered, outcome))
-        elif position <= self._closed_position():
-            self._behind.append((position, answered, outcome))
         else:
             self._open.append((answered, outcome))
             self._schedule()
-
-    def _closed_position(self) -> int:
-        """Give the position of the newest entry that is in a record, committed or not."""
-        last = self.engine.last
-        return last.first_position + last.count if last else 0
 
     def _is_full(self) -> bool:
         pending, settings = self.engine, self._settings
@@ -380,55 +372,7 @@ class Committer:
     def _refuse_open(self, error: FortressError) -> None:
         """Tell all whose answers wait for the open record, and all who wait to be judged."""
         answers, self._open = self._open, []
-        behind, self._behind = self._behind, []
-        waiting = [*(answered for answered, _ in answers), *(answered for _, answered, _ in behind)]
-        self._answer(_refused([*waiting, *self._backlog.clear()], error))
-
-    # --- As a member of a pair -------------------------------------------------------------------------------------
-    def hold(self) -> None:
-        """Keep new commands waiting from now on; what was judged goes on to the disk."""
-        self._is_holding = True
-
-    @property
-    def is_quiet(self) -> bool:
-        """True when everything judged is committed."""
-        return not (self._is_writing or self.engine.pending or self._open)
-
-    def take_commands(self) -> None:
-        """Judge commands, also those kept waiting."""
-        self._is_holding = False
-        self._role_refusal = None
-        self._note_state()
-        self._judge_waiting()
-
-    def refuse_commands(self, error: FortressError) -> None:
-        """Answer commands with this error from now on, also those that wait.
-
-        What is in a record may be on the other node's disk and is committed there: its outcome is unknown.
-        """
-        self._is_holding = False
-        self._role_refusal = error
-        self._note_state()
-        self._written += [(answered, outcome) for _, answered, outcome in self._behind]
-        self._behind = []
-        self._refuse_written(OutcomeUnknown(_OUT_OF_OFFICE))
-        self._refuse_open(error)
-
-    def take_committed(self, record: Record, delta: Delta) -> None:
-        """Take a record as committed that was made elsewhere, or before this node started."""
-        self.committed_record = record
-        self.committed_lsn = record.lsn
-        self.committed_position = record.first_position + record.count
-        self._applier.take(delta)
-        self._on_commit(delta)
-        ready = [item for item in self._behind if item[0] <= self.committed_position]
-        if ready:
-            self._behind = [item for item in self._behind if item[0] > self.committed_position]
-            self._answer([(answered, outcome) for _, answered, outcome in ready])
-
-    def view_at(self, lsn: int, taken: ViewTaken) -> bool:
-        """Take a view of the tables after exactly this record; False when they are past it (`Applier.view_at`)."""
-        return self._applier.view_at(lsn, taken)
+        self._answer(_refused([*(answered for answered, _ in answers), *self._backlog.clear()], error))
 
     async def wait_applied(self, position: int) -> None:
         """Wait until the tables hold everything up to ``position``, which was judged; hurries the tables on.
@@ -479,7 +423,12 @@ class Committer:
 
 
 _STOPPED = "the node has stopped; whether this was done is not known"
-_OUT_OF_OFFICE = "this node is primary no longer; whether it was done is not known here"
+
+
+def closed_position(engine: Engine) -> int:
+    """Give the position of the newest entry that is in a record, committed or not."""
+    last = engine.last
+    return last.first_position + last.count if last else 0
 
 
 def _refused(all_answered: list[Answered], error: FortressError) -> list[tuple[Answered, Any]]:
@@ -491,4 +440,4 @@ def _fresh(error: FortressError) -> FortressError:
     return type(error)(error.message, error.facts)
 
 
-__all__ = ["Answered", "Committer", "CommitterSettings", "Status"]
+__all__ = ["Answered", "Committer", "CommitterSettings", "Status", "closed_position"]

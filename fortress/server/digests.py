@@ -15,8 +15,8 @@ from fortress.ledger.audit import audit_live
 from fortress.ledger.engine import Engine
 from fortress.ledger.table_digest import TableView
 from fortress.pair.messages import TableDigest
-from fortress.server.committer import Committer
 from fortress.server.logs import log_event
+from fortress.server.member_committer import MemberCommitter
 from fortress.server.pairing import Pairing
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class Digests:
         compared_lsn: newest record at which both nodes' tables were found equal; 0 before.
     """
 
-    def __init__(self, engine: Engine, committer: Committer, pairing: Pairing) -> None:
+    def __init__(self, engine: Engine, committer: MemberCommitter, pairing: Pairing) -> None:
         self.compared_lsn = 0
         self._engine = engine
         self._committer = committer

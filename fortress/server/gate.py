@@ -17,6 +17,7 @@ from fortress.protocol.fields import Request
 from fortress.protocol.messages import OF_EVERY_NODE, decode_envelope, is_for_standby
 
 ALWAYS_NS: Final = 1 << 62
+NEVER_NS: Final = -(1 << 62)
 PARKED_MAX: Final = 16_384
 
 
@@ -54,7 +55,7 @@ class Gate:
         self._dispatch = dispatch
         self.open_until_ns = ALWAYS_NS
         self.committed_position = 0
-        self.fresh_ns = 0
+        self.fresh_ns = NEVER_NS  # not 0: that is when the machine was started, maybe a moment ago
         self.is_standby = False
         self._refusal: FortressError | None = None
         self._parked: deque[tuple[Asking, bytes]] = deque()

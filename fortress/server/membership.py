@@ -16,11 +16,11 @@ from fortress.pair.control import CONTROL_NAME, Control
 from fortress.pair.link import dialing_context, listening_context
 from fortress.pair.register import open_register
 from fortress.pair.replication import Parts, Replication
-from fortress.server.committer import Committer
 from fortress.server.copies import Copies
 from fortress.server.digests import Digests
 from fortress.server.folder import Folder, data_folder
 from fortress.server.handlers import Dispatcher
+from fortress.server.member_committer import MemberCommitter
 from fortress.server.pairing import Pairing, Restart
 from fortress.server.replica import JournalHistory, Replica
 
@@ -84,7 +84,7 @@ def enter_pair(
     engine: Engine,
     vault: Vault,
     control: Control,
-    committer: Committer,
+    committer: MemberCommitter,
     dispatcher: Dispatcher,
     make_whole: Callable[[], Awaitable[None]],
     on_restart: Callable[[Restart], None],

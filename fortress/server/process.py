@@ -41,6 +41,7 @@ from fortress.server.folder import Folder, data_folder
 from fortress.server.handlers import Dispatcher
 from fortress.server.login import LoginDesk
 from fortress.server.logs import log_event
+from fortress.server.member_committer import MemberCommitter
 from fortress.server.node import Node, Standing
 from fortress.server.notifications import Notifications
 from fortress.server.operations import Operations
@@ -93,7 +94,8 @@ class Process:
         )
         limits = settings.committer
         self._replica = Replica(engine, on_fatal=self._on_fatal) if control is not None else None
-        self.committer = Committer(
+        make_committer: type[Committer] = Committer if control is None else MemberCommitter
+        self.committer = make_committer(
             engine,
             CommitterSettings(limits.queue_max, limits.batch_entries_max, limits.unapplied_entries_max),
             writer=self._replica,
@@ -147,33 +149,15 @@ class Process:
             AddressInUse: something else listens there.
         """
         sys.setswitchinterval(SWITCH_INTERVAL_S)
-        settings, keyring = folder.settings, folder.keyring
-        data = data_folder(settings)
-        ledger = settings.ledger
-
-        def open_engine() -> Engine:
-            return Engine.open(
-                data,
-                bank=settings.node.bank,
-                data_key=keyring.data_key,
-                store_key=keyring.store_key,
-                segment_bytes=ledger.segment_bytes,
-                cache_mb=ledger.cache_mb,
-                account_cache_max=ledger.account_cache_max,
-                id_cache_max=ledger.id_cache_max,
-                id_skew_s=ledger.id_skew_s,
-                is_in_pair=bool(settings.pair.peer),
-                on_progress=on_progress,
-            )
-
+        data = data_folder(folder.settings)
         async with AsyncExitStack() as opened:
             opened.callback(folder.close)
             control = _open_control(folder)
             if control is not None:
                 opened.callback(control.close)
-            engine = await asyncio.to_thread(open_engine)
+            engine = await asyncio.to_thread(_open_engine, folder, on_progress)
             opened.push_async_callback(asyncio.to_thread, engine.close)
-            vault = await asyncio.to_thread(_open_vault, data / PEOPLE_FILE, keyring.vault_key, engine)
+            vault = await asyncio.to_thread(_open_vault, data / PEOPLE_FILE, folder.keyring.vault_key, engine)
             opened.callback(vault.close)
             process = cls(folder, engine, vault, control)
             opened.push_async_callback(process.committer.close)
@@ -205,7 +189,7 @@ class Process:
     async def _enter_pair(self, engine: Engine, vault: Vault, control: Control) -> None:
         from fortress.server.membership import enter_pair
 
-        assert self._replica is not None
+        assert self._replica is not None and isinstance(self.committer, MemberCommitter)
         self._replica.committer = self.committer
         self.pairing = enter_pair(
             self.folder,
@@ -440,6 +424,23 @@ class Process:
             "segments_first_lsn": engine.journal.first_lsn,
             **(self.pairing.statistics() if self.pairing is not None else {}),
         }
+
+
+def _open_engine(folder: Folder, on_progress: Callable[[int, int], None]) -> Engine:
+    settings, ledger = folder.settings, folder.settings.ledger
+    return Engine.open(
+        data_folder(settings),
+        bank=settings.node.bank,
+        data_key=folder.keyring.data_key,
+        store_key=folder.keyring.store_key,
+        segment_bytes=ledger.segment_bytes,
+        cache_mb=ledger.cache_mb,
+        account_cache_max=ledger.account_cache_max,
+        id_cache_max=ledger.id_cache_max,
+        id_skew_s=ledger.id_skew_s,
+        is_in_pair=bool(settings.pair.peer),
+        on_progress=on_progress,
+    )
 
 
 def _open_vault(path: Path, key: bytes, engine: Engine) -> Vault:

@@ -133,8 +133,8 @@ class Held:
 
 def hold_journal(engine: Engine) -> Held:
     """From now on, writing the journal waits for the test."""
-    held = Held(engine.journal.append)
-    engine.journal.__dict__.update(append=held, prepare=lambda record: None)  # None: not by the kernel
+    held = Held(engine.journal.append_many)
+    engine.journal.__dict__.update(append_many=held, prepare=lambda *records: None)  # None: not by the kernel
     return held
 
 
@@ -285,7 +285,7 @@ async def committing(tmp_path: Path, **limits: int) -> AsyncIterator[Committing]
         world = Committing(engine, CommitterSettings(**limits))
         async with AsyncExitStack() as opened:
             opened.push_async_callback(world.committer.close)
-            for name in ("append", "apply", "load"):  # let go whatever the test still holds
+            for name in ("append_many", "apply", "load"):  # let go whatever the test still holds
                 opened.callback(lambda name=name: release_held(engine, name))
             yield world
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -453,11 +453,11 @@ async def test_a_fault_that_leaves_half_a_command_in_the_books_stops_the_committ
     async with committing(tmp_path) as world:
         await warm(world)
 
-        def apply(entry: Any, delta: Any) -> int:
+        def judge(command: object, now_us: int) -> NoReturn:
             world.engine.state.position += 1
             raise fault
 
-        monkeypatch.setattr(world.engine.state, "apply", apply, raising=False)
+        monkeypatch.setattr(world.engine, "judge", judge)
         world.submit("a", world.move())
         await until(lambda: world.told)
         assert world.answers() == [("a", "OutcomeUnknown")]

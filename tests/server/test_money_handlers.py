@@ -178,7 +178,7 @@ async def test_a_hold_is_answered_with_a_balance_that_is_durable(tmp_path: Path)
         journal.release()
         assert (await holding).balance_after == Money(9_900, "EUR")
         assert (await paying).balance_after == Money(9_900, "EUR")
-        assert journal.begun[1].count == 1
+        assert journal.begun[1][0].count == 1
 
 
 async def test_a_repeated_post_after_a_restart_gets_the_first_answer(tmp_path: Path) -> None:
