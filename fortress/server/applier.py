@@ -157,9 +157,9 @@ class Applier:
             self._timer = self._loop.call_later(APPLY_EVERY_S, self._apply)
 
     def _apply(self) -> None:
+        self._stop_timer()  # also when nothing is begun: a timer that has gone off must not count as set
         if self._is_applying or not self._deltas or self._failure is not None:
             return
-        self._stop_timer()
         deltas, self._deltas = self._deltas, []
         if self._view is not None:  # the tables stop once at exactly this record
             count = sum(delta.lsn <= self._view[0] for delta in deltas)

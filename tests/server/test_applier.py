@@ -27,6 +27,21 @@ async def test_records_gather_before_they_are_applied(tmp_path: Path, monkeypatc
         assert world.engine.store.applied_position == before + 3
 
 
+async def test_a_slow_transaction_does_not_end_the_following(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is committed during a transaction that takes longer than the tables' usual pause is applied after it."""
+    monkeypatch.setattr(applier, "APPLY_EVERY_S", 0.01)
+    async with committing(tmp_path) as world:
+        tables = hold_tables(world.engine)
+        await world.committer.commit(world.move())
+        await until(lambda: tables.begun)
+        await world.committer.commit(world.move())
+        timer = world.committer._applier._timer
+        assert timer is not None
+        await until(lambda: world.committer._applier._timer is not timer)
+        tables.release()
+        await until(lambda: world.committer.statistics()["unapplied"] == 0)
+
+
 async def test_who_waits_for_the_tables_hurries_them_on(tmp_path: Path) -> None:
     """A reader does not wait for the second to pass; readers of one moment share a transaction."""
     async with committing(tmp_path) as world:
