@@ -14,12 +14,14 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import cast
 
 from fortress.authority import Kind, issue, make_authority
 from fortress.config import PairSettings
 from fortress.errors import RegisterUnreachable
 from fortress.ledger.records import Record, encode, make_record
 from fortress.pair.change import Conflict
+from fortress.pair.control import Control
 from fortress.pair.link import Link, dialing_context, listening_context
 from fortress.pair.messages import GENESIS, Configuration, Mark, Message, TableDigest
 from fortress.pair.replication import Parts, Replication
@@ -183,7 +185,7 @@ class Node:
         parts = Parts(
             bank=BANK,
             name=self.name,
-            control=self.promises,  # type: ignore[arg-type]
+            control=cast(Control, self.promises),
             register=self.shelf,
             listening=listening_context(*found),
             dialing=dialing_context(*found),

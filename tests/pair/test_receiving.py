@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 import pytest
 
@@ -111,8 +112,14 @@ class Primary:
         self.is_lost = True
 
 
+class Connect(Protocol):
+    """Connects to a standby as a primary, and says hello first if there is one."""
+
+    async def __call__(self, hello: Message | None = HELLO) -> Primary: ...
+
+
 @asynccontextmanager
-async def standby() -> AsyncIterator[tuple[Standby, Callable[[], object]]]:
+async def standby() -> AsyncIterator[tuple[Standby, Connect]]:
     """A receiver that listens, and a way to connect to it."""
     node = Standby()
     port = await node.receiver.start("127.0.0.1", 0)
@@ -128,7 +135,7 @@ async def standby() -> AsyncIterator[tuple[Standby, Callable[[], object]]]:
             primary.link.send(hello)
         return primary
 
-    yield node, connect  # type: ignore[misc]
+    yield node, connect
     await node.receiver.stop()
     for primary in primaries:
         primary.link.end()
@@ -138,7 +145,7 @@ async def standby() -> AsyncIterator[tuple[Standby, Callable[[], object]]]:
 async def test_both_say_hello_first() -> None:
     """Whoever comes is greeted, and counts once its own hello is right."""
     async with standby() as (node, connect):
-        primary = await connect()  # type: ignore[misc]
+        primary = await connect()
         await until(lambda: node.receiver.is_connected and primary.heard == [HELLO])
         assert node.said(Hello) == [HELLO]
         primary.link.end()
@@ -150,7 +157,7 @@ async def test_both_say_hello_first() -> None:
 async def test_nothing_is_taken_before_a_hello(first: Message) -> None:
     """The connection ends and the reason is told."""
     async with standby() as (node, connect):
-        primary = await connect(first)  # type: ignore[misc]
+        primary = await connect(first)
         await until(lambda: primary.is_lost)
         assert node.rejected and not node.events
 
@@ -158,9 +165,9 @@ async def test_nothing_is_taken_before_a_hello(first: Message) -> None:
 async def test_a_hello_of_another_cluster_is_turned_away() -> None:
     """And whoever is connected stays so."""
     async with standby() as (node, connect):
-        right = await connect()  # type: ignore[misc]
+        right = await connect()
         await until(lambda: node.receiver.is_connected)
-        wrong = await connect(Hello(b"x" * 16, BANK, THERE, 1, 1, 0, Mark(), 0, 0))  # type: ignore[misc]
+        wrong = await connect(Hello(b"x" * 16, BANK, THERE, 1, 1, 0, Mark(), 0, 0))
         await until(lambda: wrong.is_lost)
         assert node.receiver.is_connected and not right.is_lost and node.rejected == ["another cluster"]
 
@@ -168,9 +175,9 @@ async def test_a_hello_of_another_cluster_is_turned_away() -> None:
 async def test_the_newest_connection_counts() -> None:
     """A primary whose old connection hangs is heard by its new one."""
     async with standby() as (node, connect):
-        old = await connect()  # type: ignore[misc]
+        old = await connect()
         await until(lambda: node.receiver.is_connected)
-        new = await connect()  # type: ignore[misc]
+        new = await connect()
         await until(lambda: old.is_lost)
         new.link.send(Append(1, Mark(), (), 7))
         await until(lambda: node.said(Append))
@@ -182,10 +189,10 @@ async def test_somebody_who_says_nothing_is_sent_away(monkeypatch: pytest.Monkey
     """After a time, and when there are too many of them at once."""
     monkeypatch.setattr(receiving, "HELLO_S", 0.05)
     async with standby() as (node, connect):
-        silent = await connect(None)  # type: ignore[misc]
+        silent = await connect(None)
         await until(lambda: silent.is_lost)
         monkeypatch.setattr(receiving, "CONNECTIONS_MAX", 0)
-        refused = await connect(None)  # type: ignore[misc]
+        refused = await connect(None)
         await until(lambda: refused.is_lost)
         assert len(node.rejected) == 2
 
@@ -195,7 +202,7 @@ async def test_records_are_checked_before_the_machine_is_told() -> None:
     first = record_after(None)
     second = record_after(first)
     async with standby() as (node, connect):
-        primary = await connect()  # type: ignore[misc]
+        primary = await connect()
         primary.link.send(append(first, second))
         await until(lambda: node.said(Append))
         assert node.records == [first, second]
@@ -208,7 +215,7 @@ async def test_records_of_an_epoch_that_is_over_are_not_even_decoded() -> None:
     """The machine hears of them, and answers."""
     async with standby() as (node, connect):
         node.promised = 2
-        primary = await connect()  # type: ignore[misc]
+        primary = await connect()
         primary.link.send(append(record_after(None)))
         await until(lambda: node.said(Append))
         assert node.records == []
@@ -218,7 +225,7 @@ async def test_what_comes_after_keys_waits_for_them() -> None:
     """Keys are durable before the records that need them are looked at."""
     first = record_after(None)
     async with standby() as (node, connect):
-        primary = await connect()  # type: ignore[misc]
+        primary = await connect()
         primary.link.send(Keys(1, ((b"ann", b"key"),)))
         primary.link.send(append(first))
         primary.link.send(Keys(1, ((b"ann", None), (b"bob", b"new"))))
@@ -233,7 +240,7 @@ async def test_the_newest_common_mark_is_located() -> None:
     first = record_after(None)
     async with standby() as (node, connect):
         node.journal.found = [first]
-        primary = await connect()  # type: ignore[misc]
+        primary = await connect()
         primary.link.send(Locate(1, (Mark(2, b"x" * 32), Mark(1, first.hash), Mark(0, GENESIS))))
         await until(lambda: Located(1, Mark(1, first.hash)) in primary.heard)
         primary.link.send(Locate(1, (Mark(2, b"x" * 32), Mark(1, b"y" * 32))))
@@ -246,7 +253,7 @@ async def test_an_old_primary_changes_no_keys_and_sends_no_copy() -> None:
     """It is told that its epoch is over."""
     async with standby() as (node, connect):
         node.promised = 2
-        primary = await connect()  # type: ignore[misc]
+        primary = await connect()
         primary.link.send(Keys(1, ((b"ann", b"key"),)))
         primary.link.send(SnapshotBegin(1, Mark(), {}))
         await until(lambda: len([m for m in primary.heard if isinstance(m, Nack)]) == 2)
@@ -256,7 +263,7 @@ async def test_an_old_primary_changes_no_keys_and_sends_no_copy() -> None:
 async def test_copies_and_digests_go_where_they_belong() -> None:
     """And a message at the wrong time ends the connection."""
     async with standby() as (node, connect):
-        primary = await connect()  # type: ignore[misc]
+        primary = await connect()
         primary.link.send(SnapshotBegin(1, Mark(), {"x": 1}))
         primary.link.send(TableDigest(1, 5, b"d"))
         await until(lambda: node.copies and node.digests)
