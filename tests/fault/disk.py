@@ -5,6 +5,7 @@ The mount points carry the id of the process that made them; what a killed test 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -19,6 +20,7 @@ from typing import Final
 PARENT: Final = Path("/var/tmp")
 NAME: Final = "fortress-disk"
 BALLAST: Final = "ballast"
+BLOCK_BYTES: Final = 4096
 COMMAND_S_MAX: Final = 20
 EXT4_IOC_SHUTDOWN: Final = 0x8004587D  # _IOR('X', 125, __u32) of linux/ext4.h
 WITHOUT_FLUSHING: Final = 2
@@ -105,9 +107,16 @@ def free_bytes(disk: Path) -> int:
 
 
 def fill(disk: Path, *, leave_bytes: int) -> None:
-    """Write a file that leaves so much free."""
+    """Write a file that leaves so much free, or, while others write too, as little as there is to be had."""
     with open(disk / BALLAST, "ab") as file:
-        os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, max(free_bytes(disk) - leave_bytes, 4096))
+        size = max(free_bytes(disk) - leave_bytes, BLOCK_BYTES)
+        while size >= BLOCK_BYTES and free_bytes(disk) > leave_bytes:
+            try:
+                os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, size)
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+                size //= 2  # the file system needs some of it for itself
 
 
 def make_space(disk: Path) -> None:

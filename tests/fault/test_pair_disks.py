@@ -228,7 +228,7 @@ async def backed_up(trial: Trial, place: Path) -> tuple[Member, Path]:
     node = trial.pair.other(primary)
     node.kill()
     backup = place / "backup"
-    shutil.copytree(node.folder, backup)
+    shutil.copytree(node.folder, backup, ignore=shutil.ignore_patterns("*.sock"))
     await trial.restart(node.at)
     await trial.paired()
     await trial.progress(200)

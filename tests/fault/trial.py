@@ -32,6 +32,9 @@ from tests.fault.pair import PAIRED_S_MAX, Layout, Member, Pair
 from tests.fault.verdict import judge
 
 PROGRESS_S_MAX: Final = 40.0
+EQUAL_S_MAX: Final = 100.0
+"""Longer than a standby is made to wait that was missed several times."""
+
 CALLERS: Final = 8
 T = TypeVar("T")
 
@@ -261,7 +264,7 @@ class Trial:
     async def finish(self) -> Report:
         """End the load, settle what is open, stop the pair in order, check everything and give what came of it."""
         await self._end_load()
-        await asyncio.to_thread(self.pair.wait_equal)
+        await asyncio.to_thread(self.pair.wait_equal, EQUAL_S_MAX)
         await asyncio.gather(*(caller.leave() for caller in self.callers))
         ended = await asyncio.to_thread(self.pair.stop)
         self.history.close()
