@@ -256,6 +256,12 @@ class Shell:
     def hear(self, number: int) -> None:
         self.tell(e.PeerSaid(self.explorer.messages[number]))
 
+    def meet(self, member: Member) -> None:
+        """A new connection: the other node gets what it lacks."""
+        self.tell(e.PeerConnected(member, Mark()))
+        if self.node.serving:
+            self.ship()
+
     def wait_no_longer(self) -> None:
         """A planned switch takes too long, though the other node is there."""
         state = self.node.state
@@ -706,11 +712,11 @@ class Explorer:
         return result
 
     def calm(self, world: World, rounds: int = 30) -> World:
-        """Let everything go well for a while: nodes run, the network and the register do their work, time passes."""
-        running = [self.nodes[number].state is not None for number in world.nodes]
-        world = world._replace(messages=frozenset(m for m in world.messages if running[self.sources[m]]))
+        """Let everything go well for a while: new connections, nodes run, the register answers, time passes."""
+        world = world._replace(messages=frozenset())
         for i in (0, 1):
-            if running[i]:
+            if self.nodes[world.nodes[i]].state is not None:
+                world = self.move(world, i, ("loses the other", False))
                 world = self.move(world, i, ("is wished", e.Wish.resume))
         for _ in range(rounds):
             for name in GOING_WELL:
@@ -829,7 +835,7 @@ NODE_DEEDS: Final[dict[str, Callable[..., None]]] = {
     "is answered": lambda shell, held: shell.answer(e.RegisterSwapped(held)),
     "is refused": lambda shell, held: shell.answer(e.RegisterRefused(held)),
     "gets no answer": lambda shell, now_us: shell.answer(e.RegisterSilent(), now_us),
-    "meets": lambda shell, member: shell.tell(e.PeerConnected(member, Mark())),
+    "meets": Shell.meet,
     "loses the other": lambda shell, is_refused: shell.tell(e.PeerLost(is_refused)),
     "is told of epoch": lambda shell, epoch: shell.tell(e.PeerSaid(Nack(epoch, "stale", Mark()))),
     "is wished": lambda shell, wish: shell.tell(e.Wished(wish)),
@@ -985,7 +991,7 @@ TIMED_WALKS: Final = Bounds(
 
 def walked(explorer: Explorer, seeds: range, steps: int) -> Result:
     """Walk once with each seed and let it come to rest, until a promise breaks; say with which seed that was."""
-    total = Result(phases=explorer.phases)
+    total = Result(phases=explorer.phases, depth=steps)
     for seed in seeds:
         result = explorer.walk(seed, steps)
         total.states = len(explorer.nodes)
