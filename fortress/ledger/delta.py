@@ -8,6 +8,7 @@ stop the event loop for as long.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import accumulate
 from operator import add
 from typing import TYPE_CHECKING, Any
@@ -153,7 +154,7 @@ class Delta:
         self.entry_bytes = b"".join(self.entries)
         self.entry_offset = entry_offset
         self.id_rows = _items(self.id_positions)
-        self.counter_rows = _items({number: account.counters() for number, account in self.touched.items()})
+        self.counter_rows = _items(_counters(self.touched.values()))
         self.touched = {}
 
     def _freeze_rest(self) -> None:
@@ -185,6 +186,25 @@ class Delta:
 def _items(rows: object) -> str:
     """Write a list or dict as JSON without its brackets."""
     return _encode(rows)[1:-1].decode()
+
+
+def _counters(accounts: Iterable[Account]) -> dict[int, Row]:
+    """Make the rows of the counters table, with their columns as the view ``balances`` names them."""
+    return {
+        a.number: (
+            a.debits_posted,
+            a.credits_posted,
+            a.debits_pending,
+            a.credits_pending,
+            a.day,
+            a.day_spent,
+            a.month,
+            a.month_spent,
+            a.last_position,
+            a.entry_count,
+        )
+        for a in accounts
+    }
 
 
 def _account_row(a: Account) -> Row:

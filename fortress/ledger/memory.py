@@ -10,6 +10,8 @@ separately, and a customer read again would then exist twice.
 
 from __future__ import annotations
 
+from operator import attrgetter, itemgetter
+
 from fortress.ledger.entries import AnyEntry
 from fortress.ledger.model import Account, Approval, Customer, Hold, Invitation
 from fortress.ledger.working_set import WorkingSet
@@ -77,14 +79,14 @@ class Memory:
         self.position = 0
         self.id_ahead = b"\xff" * 16
         self.id_seen = ID_NONE  # time-ordered ids after this one are in memory or new
-        self.accounts: WorkingSet[int, Account] = WorkingSet(account_cache_max, lambda a: a.last_position)
-        self.ids: WorkingSet[bytes, tuple[int, AnyEntry]] = WorkingSet(id_cache_max, lambda known: known[0])
-        self.holds: WorkingSet[bytes, Hold] = WorkingSet(_CACHED_MAX, lambda hold: hold.position)
-        self.customers: WorkingSet[int, Customer] = WorkingSet(_CACHED_MAX, lambda customer: customer.position)
+        self.accounts: WorkingSet[int, Account] = WorkingSet(account_cache_max, attrgetter("last_position"))
+        self.ids: WorkingSet[bytes, tuple[int, AnyEntry]] = WorkingSet(id_cache_max, itemgetter(0))
+        self.holds: WorkingSet[bytes, Hold] = WorkingSet(_CACHED_MAX, attrgetter("position"))
+        self.customers: WorkingSet[int, Customer] = WorkingSet(_CACHED_MAX, attrgetter("position"))
         # handle -> customer number, position of the entry that created them (0: long ago)
-        self.handles: WorkingSet[bytes, tuple[int, int]] = WorkingSet(_CACHED_MAX, lambda pair: pair[1])
+        self.handles: WorkingSet[bytes, tuple[int, int]] = WorkingSet(_CACHED_MAX, itemgetter(1))
         # original -> minor units reversed, position of the last reversal
-        self.reversals: WorkingSet[bytes, tuple[int, int]] = WorkingSet(_CACHED_MAX, lambda pair: pair[1])
+        self.reversals: WorkingSet[bytes, tuple[int, int]] = WorkingSet(_CACHED_MAX, itemgetter(1))
         self.account = self.accounts.get
         self.known = self.ids.get
         self.hold = self.holds.get
@@ -185,6 +187,8 @@ class Memory:
         """Forget what is long unused; what the tables do not have yet stays."""
         for working_set in (self.accounts, self.holds, self.customers, self.handles, self.reversals):
             working_set.trim(applied_position)
-        dropped = [id for id in self.ids.trim(applied_position) if id[6] & 0xF0 == TIME_ORDERED]
-        if dropped:
-            self.id_seen = max(self.id_seen, max(dropped))
+        dropped = self.ids.trim(applied_position)
+        newest = max(dropped, default=ID_NONE)
+        if newest[6] & 0xF0 != TIME_ORDERED:
+            newest = max((id for id in dropped if id[6] & 0xF0 == TIME_ORDERED), default=ID_NONE)
+        self.id_seen = max(self.id_seen, newest)

@@ -112,21 +112,6 @@ class Account:
         """True when any of the three limits is set."""
         return self.limit_payment is not None or self.limit_day is not None or self.limit_month is not None
 
-    def counters(self) -> tuple[int, int, int, int, int, int, int, int, int, int]:
-        """The row of the counters table: four counters, spent sums, chain end and length."""
-        return (
-            self.debits_posted,
-            self.credits_posted,
-            self.debits_pending,
-            self.credits_pending,
-            self.day,
-            self.day_spent,
-            self.month,
-            self.month_spent,
-            self.last_position,
-            self.entry_count,
-        )
-
 
 @dataclass(slots=True, eq=False)
 class Hold:

@@ -1,11 +1,11 @@
-"""The short way for what nearly every command is: a customer's own transfer that nothing stands against.
+"""The short way for what nearly every command is: a transfer between customers that nothing stands against.
 
 What is right say :mod:`fortress.ledger.rules` and :mod:`fortress.ledger.posting`; no rule is made here. A transfer is
-ordinary when its id is new, both accounts are open customers' accounts in memory, the debited one is the actor's and
-has enough and no limits, and nothing is signed or dated. It is then judged, posted, encoded and noted in one step,
-without the objects in between and at a third of the cost, with the same result to the byte. For anything else,
-refusals above all, the answer is None, nothing has changed, and the long way decides; so the order of the checks means
-nothing here. The tests do random transfers both ways and compare verdicts, books, entries and deltas.
+ordinary when its id is new, both accounts are open customers' accounts in memory, the debited one is the actor's (or
+the actor is staff) and has enough and no limits, and nothing is signed or dated. It is then judged, posted, encoded
+and noted in one step, without the objects in between, with the same result to the byte. For anything else, refusals
+above all, the answer is None, nothing has changed, and the long way decides; so the order of the checks means nothing
+here. The tests do random transfers both ways and compare verdicts, books, entries and deltas.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _TRANSFER = int(TransferKind.transfer)
 def post_transfer(memory: Memory, delta: Delta, command: MoveMoney, now_us: int) -> Verdict | None:
     """Judge a transfer ok and post it, if it is ordinary; else None, and nothing has changed."""
     id, number, other, amount, currency = command.id, command.debit, command.credit, command.amount, command.currency
-    ids, accounts = memory.ids, memory.accounts.newer
+    actor, ids, accounts = command.actor, memory.ids, memory.accounts.newer
     debit, credit = accounts.get(number), accounts.get(other)
     if debit is None or credit is None:
         return None
@@ -47,7 +47,7 @@ def post_transfer(memory: Memory, delta: Delta, command: MoveMoney, now_us: int)
         and debit.state == _OPEN == credit.state
         and debit.currency == currency == credit.currency
         and currency in memory.currencies
-        and debit.owner == command.actor.customer
+        and (debit.owner == actor.customer or actor.is_cashier)
         and debit.limit_payment is debit.limit_day is debit.limit_month is None
         and floor is not None
         and left - debit.debits_pending >= floor
@@ -56,7 +56,7 @@ def post_transfer(memory: Memory, delta: Delta, command: MoveMoney, now_us: int)
     ):
         return None
     balances = (left, credits - credit.debits_posted)
-    entry = Posted(now_us, id, number, other, amount, currency, _TRANSFER, command.reference, *balances, debit.owner)
+    entry = Posted(now_us, id, number, other, amount, currency, _TRANSFER, command.reference, *balances, actor.customer)
     blob = encode(entry)  # what cannot be encoded has changed nothing
     memory.position = position = memory.position + 1
     debit.debits_posted, credit.credits_posted = debits, credits
@@ -110,7 +110,8 @@ def post_rows(memory: Memory, delta: Delta, batch: MoveBatch, now_us: int) -> li
 
 def _able_accounts(memory: Memory, batch: MoveBatch) -> dict[int, Account] | None:
     """Give the accounts that a batch names, if each can pay and take all that the batch asks of it."""
-    currency, owner = batch.currency, batch.actor.customer
+    currency, actor = batch.currency, batch.actor
+    owner = None if actor.is_cashier else actor.customer
     spent: defaultdict[int, int] = defaultdict(int)
     for row in batch.rows:
         if row.debit == row.credit:
@@ -133,10 +134,10 @@ def _able_accounts(memory: Memory, batch: MoveBatch) -> dict[int, Account] | Non
     return accounts if currency in memory.currencies else None
 
 
-def _can_pay(account: Account, amount: int, owner: int) -> bool:
+def _can_pay(account: Account, amount: int, owner: int | None) -> bool:
     available = account.credits_posted - account.debits_posted - account.debits_pending
     return (
-        account.owner == owner
+        owner in (account.owner, None)
         and account.limit_payment is account.limit_day is account.limit_month is None
         and account.floor is not None
         and available - amount >= account.floor

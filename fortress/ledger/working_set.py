@@ -63,15 +63,11 @@ class WorkingSet(Generic[Key, Value]):
         if len(self.newer) < self._half:
             return []
         position_of = self._position_of
+        present = {key: value for key, value in self.older.items() if value is not None}
         kept: dict[Key, Value | None] = {}
-        dropped = []
-        for key, value in self.older.items():
-            if value is None:
-                continue
-            if position_of(value) > applied_position:
-                kept[key] = value
-            else:
-                dropped.append(key)
+        if max(map(position_of, present.values()), default=0) > applied_position:  # as a rule all were applied long ago
+            kept = {key: value for key, value in present.items() if position_of(value) > applied_position}
+        dropped = [key for key in present if key not in kept]
         self.older = self.newer
         self.newer = kept
         self.turns += 1

@@ -87,7 +87,6 @@ def test_balance_and_available_follow_from_the_counters() -> None:
     """Credits less debits; less what is held."""
     account = Account(195, 1, 1, "EUR", debits_posted=30, credits_posted=100, debits_pending=20, credits_pending=7)
     assert (account.balance, account.available) == (70, 50)
-    assert account.counters() == (30, 100, 20, 7, 0, 0, 0, 0, 0, 0)
 
 
 @pytest.mark.parametrize("name", ["limit_payment", "limit_day", "limit_month"])

@@ -172,13 +172,22 @@ def test_what_is_ordinary_is_done() -> None:
     assert memory.delta.marks[3:] == [(memory.numbers["c"], 6)]
 
 
+def test_staff_move_anybody_s_money() -> None:
+    """The entry names who did it."""
+    memory, teller = books(), ACTORS["teller"]
+    rows = [Row(uid(), memory.numbers["a"], memory.numbers["c"], 1)]
+    lone = post_transfer(memory, memory.delta, move(memory, actor=teller), NOW_US)
+    batch = post_rows(memory, memory.delta, MoveBatch(teller, "EUR", rows, False), NOW_US)
+    assert lone is not None and batch is not None
+    assert lone.entry.actor == batch[0].entry.actor == teller.customer
+
+
 UNORDINARY: list[dict[str, Any]] = [
     {"debit": "nobody"},
     {"credit": "nobody"},
     {"credit": "a"},
     {"kind": 1},
     {"actor": ACTORS["bob"]},
-    {"actor": ACTORS["teller"]},
     {"currency": "USD"},
     {"currency": "XXX"},
     {"amount": 1001},
