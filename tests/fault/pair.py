@@ -345,8 +345,16 @@ class Pair:
     def switch_over(self) -> Member:
         """Make the other node primary in order, as an operator does; give it."""
         primary = self.wait_paired()
-        ask(primary.folder, "switchover", timeout_s=20)
+        self.ask_switchover(primary)
         return self.wait_primary(other_than=primary)
+
+    def ask_switchover(self, primary: Member) -> None:
+        """Ask a primary to hand over, and wait for its answer.
+
+        Raises:
+            FortressError: it did not, or ended before it answered.
+        """
+        ask(primary.folder, "switchover", timeout_s=20)
 
 
 def run(*arguments: str | int | Path) -> str:

@@ -65,7 +65,7 @@ async def test_a_node_killed_in_the_middle_of_a_switchover_loses_nothing(
             old = await trial.paired()
             victim = old if turn % 2 else trial.pair.other(old)
             trial.fault("kill in a switchover", victim)
-            switching = asyncio.create_task(asyncio.to_thread(trial.pair.switch_over))
+            switching = asyncio.create_task(asyncio.to_thread(trial.pair.ask_switchover, old))
             await asyncio.sleep(trial.chance.uniform(0.0, 0.08))  # the moment, not a wait
             victim.kill()
             await asyncio.gather(switching, return_exceptions=True)
