@@ -29,7 +29,7 @@ from fortress.ledger.rules import Verdict
 from fortress.protocol.accounts import Profile
 from fortress.protocol.money import TransferRow
 from fortress.server.bank import new_id
-from fortress.server.committer import Committer, CommitterSettings
+from fortress.server.committer import Committer, CommitterSettings, Writer
 from fortress.server.folder import create, open_folder
 from fortress.server.process import BOOTSTRAP_FILE, Process
 from fortress.server.session import Session
@@ -215,15 +215,23 @@ class Committing:
         commits: records that became durable.
     """
 
-    def __init__(self, engine: Engine, limits: CommitterSettings) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        limits: CommitterSettings,
+        *,
+        make: type[Committer] = Committer,
+        writer: Writer | None = None,
+    ) -> None:
         self.engine = engine
         self.told: list[tuple[str, Any]] = []
         self.fatal: list[LedgerError] = []
         self.commits: list[Delta] = []
         self.flushes = 0
-        self.committer = Committer(
+        self.committer = make(
             engine,
             limits,
+            writer=writer,
             on_commit=self.commits.append,
             after_answers=self._flushed,
             on_fatal=self.fatal.append,
@@ -267,11 +275,18 @@ def said(outcome: Any) -> str:
     return type(outcome).__name__
 
 
-def open_engine(path: Path) -> Engine:
+def open_engine(path: Path, *, is_in_pair: bool = False) -> Engine:
     """Open the ledger of a copied folder without serving it."""
     with closing(open_folder(path, {}, {})) as folder:
         keys = folder.keyring
-        return Engine.open(path, bank=BANK, data_key=keys.data_key, store_key=keys.store_key, segment_bytes=1024 * 1024)
+        return Engine.open(
+            path,
+            bank=BANK,
+            data_key=keys.data_key,
+            store_key=keys.store_key,
+            segment_bytes=1024 * 1024,
+            is_in_pair=is_in_pair,
+        )
 
 
 @asynccontextmanager
@@ -295,7 +310,7 @@ async def committing(tmp_path: Path, **limits: int) -> AsyncIterator[Committing]
 def release_held(engine: Engine, name: str) -> None:
     for owner in (engine.journal, engine.store):
         held = owner.__dict__.get(name)
-        if held is not None:
+        if isinstance(held, Held):
             held.release()
 
 
