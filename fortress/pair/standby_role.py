@@ -60,6 +60,9 @@ def _keep(state: State, message: Append, out: list[Action]) -> State:
         return state
     if message.epoch > state.promising:
         out.append(PromiseEpoch(message.epoch))
+        if any(kept.records for kept in state.follow.kept) and not state.marks.has(message.previous):
+            # the same primary in its next epoch, perhaps: it takes for sent what is thrown away here
+            out.append(Send(Nack(message.epoch, "mismatch", state.marks.end)))
         follow = replace(state.follow, kept=(message,))
         return replace(state, promising=message.epoch, adopting=None, follow=follow)
     follow = state.follow

@@ -171,6 +171,13 @@ def test_an_even_newer_epoch_takes_the_place() -> None:
     assert node.give(EpochPromised(3))[0] == Store((shipped(1, "new"),))
 
 
+def test_the_primary_learns_that_records_of_an_older_epoch_were_thrown_away() -> None:
+    """One that begins its next epoch while it brings a standby up takes its records for sent."""
+    node = following()
+    node.hear(append(2, mark(0), shipped(1)))
+    assert node.hear(append(3, mark(1))) == (PromiseEpoch(3), nack(0, epoch=3))
+
+
 def test_only_so_much_is_kept() -> None:
     """The primary is told that something was not, and looks for what is common."""
     node = following()
