@@ -218,12 +218,17 @@ class Engine:
     def _bound_ids(self) -> None:
         self.state.id_ahead = ((self.last_us + self.id_skew_us) // 1000).to_bytes(6, "big") + bytes(10)
 
+    def post(self, command: Command, now_us: int) -> Verdict | list[Verdict] | None:
+        """Judge an ordinary transfer or batch ok and post it; None for all else, and nothing was done then.
+
+        Whether its keys are in memory need not be known before.
+        """
+        if type(command) is MoveMoney:
+            return post_transfer(self.state, self.delta, command, now_us)
+        return post_rows(self.state, self.delta, command, now_us) if type(command) is MoveBatch else None
+
     def judge(self, command: Command, now_us: int) -> Verdict:
         """Judge one command whose keys are all in memory, and apply what it writes to the working state."""
-        if type(command) is MoveMoney:
-            posted = post_transfer(self.state, self.delta, command, now_us)
-            if posted is not None:
-                return posted
         verdict = JUDGES[type(command)](self.state, command, now_us)
         entry = verdict.entry
         if entry is not None and not verdict.replayed:
@@ -252,9 +257,6 @@ class Engine:
         An atomic batch is done whole or not at all: when one row is refused, the rows that were not known before are
         remembered as failed with it. Rows known before keep their first answer, whatever becomes of the others.
         """
-        posted = post_rows(self.state, self.delta, command, now_us)
-        if posted is not None:
-            return posted
         commands = [row_command(command.actor, command.currency, row) for row in command.rows]
         if command.atomic:
             rehearsed = self._rehearse(commands, now_us)
@@ -263,8 +265,8 @@ class Engine:
                 is_kept = all(verdict.status is not Status.id_too_far_ahead for verdict in rehearsed)
                 pairs = zip(commands, rehearsed, strict=True)
                 return [self._fail_row(row, verdict, now_us, is_kept=is_kept) for row, verdict in pairs]
-        judge = self.judge
-        return [judge(row, now_us) for row in commands]
+        state, delta, judge = self.state, self.delta, self.judge
+        return [post_transfer(state, delta, row, now_us) or judge(row, now_us) for row in commands]
 
     def _rehearse(self, commands: Sequence[MoveMoney], now_us: int) -> list[Verdict]:
         """Judge an atomic batch on a copy of the accounts it names."""

@@ -119,8 +119,9 @@ def _able_accounts(memory: Memory, batch: MoveBatch) -> dict[int, Account] | Non
         spent[row.debit] += row.amount_minor
     most = INTEGER_MAX - sum(spent.values())  # an account that has less can take all of it
     accounts: dict[int, Account] = {}
+    newer = memory.accounts.newer
     for number in {row.credit for row in batch.rows}.union(spent):
-        account = memory.account(number)
+        account = newer.get(number) or memory.account(number)
         if (
             account is None
             or account.kind != _CUSTOMER

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from fortress.errors import DiskFull, FortressError, LedgerError, OutcomeUnknown, ShuttingDown, Status
-from fortress.ledger.commands import Command, MoveBatch, MoveMoney
+from fortress.ledger.commands import Command, MoveBatch
 from fortress.ledger.delta import Delta
 from fortress.ledger.engine import RECORD_BYTES_FULL, Engine
 from fortress.ledger.records import Record
@@ -150,15 +150,12 @@ class Committer:
         if self._waiting or self._is_full():
             self._backlog.add(command, answered)
             return
-        if type(command) is MoveMoney:  # most are, and most lack nothing
-            is_lacking = self.engine.state.lacks_move(command.id, command.debit, command.credit)
-        else:
-            is_lacking = self._backlog.lacks(command) is not None
-        if is_lacking:
-            self._backlog.add(command, answered)
-            self._judge_waiting()
-            return
-        self._judge(command, answered)
+        if not self._judge(command, answered, is_short=True):
+            if self._backlog.lacks(command) is not None:
+                self._backlog.add(command, answered)
+                self._judge_waiting()
+                return
+            self._judge(command, answered)
         if not self._is_scheduled and not self._is_writing:
             self._is_scheduled = True
             self._loop.call_soon(self._cut)
@@ -206,28 +203,34 @@ class Committer:
             self._schedule()
 
     def _is_full(self) -> bool:
-        pending, settings = self.engine, self._settings
+        pending, settings = self.engine.delta, self._settings
         return (
             self._is_holding
-            or len(pending.pending) >= settings.batch_entries_max
-            or pending.pending_bytes >= RECORD_BYTES_FULL
+            or len(pending.entries) >= settings.batch_entries_max
+            or pending.size_bytes >= RECORD_BYTES_FULL
             or self._applier.entries >= settings.unapplied_entries_max
         )
 
-    def _judge(self, command: Command, answered: Answered) -> None:
+    def _judge(self, command: Command, answered: Answered, *, is_short: bool = False) -> bool:
+        """Judge a command, the short way or any; False when the short way does not do for it."""
         engine = self.engine
         now_us = engine.clock(time.time_ns() // 1000)
         before = engine.state.position
         outcome: Any
         try:
-            if type(command) is MoveBatch:
+            if is_short:
+                outcome = engine.post(command, now_us)
+            elif type(command) is MoveBatch:
                 outcome = engine.judge_batch(command, now_us)
             else:
                 outcome = engine.judge(command, now_us)
         except Exception as error:
             self._on_fault(error, command, answered, is_begun=engine.state.position != before)
-            return
+            return True
+        if outcome is None:
+            return False
         self._open.append((answered, outcome))
+        return True
 
     def _on_fault(self, error: Exception, command: Command, answered: Answered, *, is_begun: bool) -> None:
         """Answer a command on which judging failed; if a part of it is in the books already, the node must stop."""
@@ -246,7 +249,8 @@ class Committer:
     def _judge_some(self) -> None:
         """Judge what waits, in order, until something must be read first or the open record is full."""
         while not self._is_full() and (waiting := self._backlog.next()) is not None:
-            self._judge(*waiting)
+            if not self._judge(*waiting, is_short=True):
+                self._judge(*waiting)
 
     # --- Writing ---------------------------------------------------------------------------------------------------
     def _schedule(self) -> None:

@@ -62,6 +62,9 @@ class Ledger:
         state = self.engine.state
         while (wanted := self.missing(command)) is not None:
             state.fill(wanted, self.engine.store.load(wanted))
+        posted = self.engine.post(command, now_us)
+        if posted is not None:
+            return posted
         judge = self.engine.judge_batch if type(command) is MoveBatch else self.engine.judge
         return judge(command, now_us)
 

@@ -421,22 +421,24 @@ async def test_reading_that_fails_stops_the_committer(tmp_path: Path, error: Exc
         assert isinstance(world.fatal[0], LedgerError)
 
 
+@pytest.mark.parametrize("way", ["post", "judge"])
 @pytest.mark.parametrize("waits", [False, True], ids=["judged at once", "judged after reading"])
 async def test_a_fault_in_judging_hurts_nobody_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, waits: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, waits: bool, way: str
 ) -> None:
     """One command on which a rule fails is answered with an error of the server; the others are done."""
     async with committing(tmp_path) as world:
         if not waits:
             await warm(world)
-        whole = world.engine.judge
+        whole = getattr(world.engine, way)
 
         def judge(command: Any, now_us: int) -> Any:
             if command.amount == 666:
                 raise KeyError("planted secret")
             return whole(command, now_us)
 
-        monkeypatch.setattr(world.engine, "judge", judge)
+        monkeypatch.setattr(world.engine, "post", lambda command, now_us: None)
+        monkeypatch.setattr(world.engine, way, judge)
         for name, amount in (("a", 1), ("b", 666), ("c", 2)):
             world.submit(name, world.move(amount))
         await until(lambda: len(world.told) == 3)
@@ -445,9 +447,10 @@ async def test_a_fault_in_judging_hurts_nobody_else(
         assert world.fatal == []
 
 
+@pytest.mark.parametrize("way", ["post", "judge"])
 @pytest.mark.parametrize("fault", [KeyError("a bug"), BooksBroken("no")], ids=["unknown", "known"])
 async def test_a_fault_that_leaves_half_a_command_in_the_books_stops_the_committer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception, way: str
 ) -> None:
     """A broken invariant is no answer: nothing that was judged on top may be written."""
     async with committing(tmp_path) as world:
@@ -457,7 +460,8 @@ async def test_a_fault_that_leaves_half_a_command_in_the_books_stops_the_committ
             world.engine.state.position += 1
             raise fault
 
-        monkeypatch.setattr(world.engine, "judge", judge)
+        monkeypatch.setattr(world.engine, "post", lambda command, now_us: None)
+        monkeypatch.setattr(world.engine, way, judge)
         world.submit("a", world.move())
         await until(lambda: world.told)
         assert world.answers() == [("a", "OutcomeUnknown")]
