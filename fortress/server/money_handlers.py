@@ -7,6 +7,7 @@ of the account the money came from, or of the one it went to when that is the as
 from __future__ import annotations
 
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 from fortress.errors import FortressError, Refused, Status
@@ -28,6 +29,7 @@ _DEPOSIT = int(TransferKind.deposit)
 _WITHDRAWAL = int(TransferKind.withdrawal)
 _TRANSFER = int(TransferKind.transfer)
 _VOIDED = int(HoldState.voided)
+_position = attrgetter("position")
 
 
 def _answer(session: Session, request_id: int, takes_credit: bool, outcome: Verdict | FortressError) -> None:
@@ -122,12 +124,8 @@ def _answer_batch(session: Session, request_id: int, outcome: list[Verdict] | Fo
         session.refuse(request_id, outcome)
         return
     last = max(outcome, key=_position)
-    statuses = [int(verdict.status) for verdict in outcome]
+    statuses = [0 if verdict.status is _OK else int(verdict.status) for verdict in outcome]  # nearly all are ok
     session.answer(request_id, money.TransfersAnswer(statuses, last.position, last.time_us))
-
-
-def _position(verdict: Verdict) -> int:
-    return verdict.position
 
 
 # --- Holds -----------------------------------------------------------------------------------------------------------
