@@ -145,11 +145,14 @@ def on_ack(state: State, lead: Lead, ack: Ack, now_us: int, out: list[Action]) -
         tell(out, "peer_broke_rules", said="ack", lsn=durable.lsn)
         return state
     lease_us = min(ack.sent_us, now_us) + state.times.lease if ack.sent_us >= 0 else 0
+    # whoever answers and gets no further, since its disk is slow or full, must not hold this node up for ever
+    is_moving = durable.lsn > lead.claimed or durable.lsn == state.marks.end.lsn
     lead = replace(
         lead,
         # an acknowledgement from below the window proves nothing that could be checked, but that somebody is there
         acked=durable.lsn if known is not None and durable.lsn > lead.acked else lead.acked,
-        heard_us=now_us,
+        claimed=max(durable.lsn, lead.claimed),
+        heard_us=now_us if is_moving else lead.heard_us,
         lease_us=max(lead.lease_us, lease_us),
         must_bump=ack.sent_us < 0 and lead.is_paired,
     )
@@ -158,7 +161,7 @@ def on_ack(state: State, lead: Lead, ack: Ack, now_us: int, out: list[Action]) -
         state = commit(state, min(state.durable, lead.acked), out)
     if state.phase is Phase.primary_paired and lead.handing is None and not lead.must_bump:
         return state
-    if state.phase is Phase.blocked:
+    if state.phase is Phase.blocked and is_moving:
         state = move(state, _phase_of(lead))
     return drive(_start_joining(state, durable.lsn, now_us, out), now_us, out)
 
@@ -172,7 +175,9 @@ def on_peer_connected(state: State, lead: Lead, event: PeerConnected, now_us: in
         return state
     lead = replace(lead, connected=member)
     if lead.other is None or state.phase is Phase.primary_solo:
-        lead = replace(lead, other=member, acked=lead.acked if lead.other == member else -1)
+        is_known = lead.other == member
+        acked, claimed = (lead.acked, lead.claimed) if is_known else (-1, -1)
+        lead = replace(lead, other=member, acked=acked, claimed=claimed)
     if lead.other == member:
         lead = replace(lead, heard_us=now_us)
     state = replace(state, lead=lead)

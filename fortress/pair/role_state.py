@@ -138,8 +138,9 @@ class Lead(Struct, frozen=True):
         is_paired: the register counts ``other``.
         is_required: nothing is committed without ``other``. Within an epoch this is only ever turned on (R8).
         acked: up to where ``other`` has acknowledged in this epoch; -1: not at all.
+        claimed: up to where it says to have records, whether that could be checked or not.
         join_from: end of the journal when acknowledgements began to be required.
-        heard_us: when ``other`` was last heard of.
+        heard_us: when ``other`` was last heard of, and had got further or had everything.
         sent_us: when something was last sent.
         adopted_us: when the epoch began.
         lease_us: until when reads may be answered without asking ``other``.
@@ -158,6 +159,7 @@ class Lead(Struct, frozen=True):
     sent_us: int
     adopted_us: int
     acked: int = -1
+    claimed: int = -1
     lease_us: int = 0
     must_bump: bool = False
     join_after_us: int = 0

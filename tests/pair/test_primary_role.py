@@ -232,6 +232,43 @@ def test_an_unreachable_register_blocks_a_primary_that_is_left_alone() -> None:
     assert node.state.phase is Phase.primary_paired
 
 
+def test_who_answers_and_gets_no_further_is_left_behind() -> None:
+    """A slow or full disk over there does not hold this node up, however often its process says that it is there."""
+    node = paired()
+    node.hear_ack(0)
+    node.make(1)
+    begun_us = node.now_us
+    actions: tuple[Action, ...] = ()
+    while not swaps(actions) and node.now_us < begun_us + 2 * TIMES.solo:
+        node.now_us += TIMES.heartbeat
+        actions = (*node.hear_ack(0), *node.tick())
+    assert swaps(actions) == [SwapRegister(2, held(3, A), "solo")]
+    assert node.now_us == begun_us + TIMES.solo
+
+
+def test_who_gets_further_is_waited_for() -> None:
+    """As long as each acknowledgement is of more than the one before."""
+    node = paired()
+    for lsn in range(1, 31):
+        node.make(lsn)
+    for lsn in range(1, 31):
+        assert swaps((*node.hear_ack(lsn), *node.tick(TIMES.heartbeat))) == []
+
+
+def test_a_blocked_primary_stays_so_while_the_other_gets_no_further() -> None:
+    """It is there, and what waits still cannot be committed."""
+    node = silenced()
+    node.give(RegisterSilent())
+    node.make(1)
+    node.hear_ack(0)
+    node.tick(TIMES.solo)
+    node.give(RegisterSilent())
+    node.hear_ack(0)
+    assert node.state.phase is Phase.blocked
+    assert Commit(1) in node.hear_ack(1)
+    assert node.state.phase is Phase.primary_paired
+
+
 def test_a_blocked_primary_goes_on_alone_when_the_register_is_back() -> None:
     """The same question, answered at last."""
     node = silenced()
