@@ -61,8 +61,9 @@ class Vault:
         self._execute("CREATE TABLE IF NOT EXISTS people (handle BLOB PRIMARY KEY, key BLOB NOT NULL)")
 
     def close(self) -> None:
-        """Close the file."""
-        self._db.close()
+        """Close the file, once nobody on another thread uses it."""
+        with self._lock:
+            self._db.close()
 
     def seal_login_key(self, handle: bytes, public: bytes) -> bytes:
         """Seal a customer's public login key under the bank's vault key."""

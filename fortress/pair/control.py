@@ -176,8 +176,9 @@ class Control:
             self._change(quarantined="")
 
     def close(self) -> None:
-        """Let another process open the file; may be repeated."""
-        self._slots.close()
+        """Let another process open the file; may be repeated. What is being written on another thread is waited for."""
+        with self._lock:  # else that thread could write to whatever file gets this one's number next
+            self._slots.close()
 
     def _change(self, **values: object) -> None:
         fresh = msgspec.structs.replace(self._state, **values)

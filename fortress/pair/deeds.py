@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
+from msgspec.structs import replace
+
 from fortress.config import PairSettings
 from fortress.ledger.records import Record
 from fortress.ledger.records import decode as decode_record
@@ -16,12 +18,16 @@ from fortress.pair.receiving import Receiver
 from fortress.pair.shipping import Shipper
 
 DECODED_MAX: Final = 4096
+DECODED_BYTES_MAX: Final = 64 * 1024 * 1024
 
 
 class Whole(Protocol):
     """What deeds need to know of the replication they belong to."""
 
     member: Member
+
+    def clock_us(self) -> int:
+        """Tell this node's own time."""
 
     @property
     def settings(self) -> PairSettings:
@@ -33,18 +39,25 @@ class DecodedRecords:
 
     def __init__(self) -> None:
         self._by_hash: dict[bytes, Record] = {}
+        self._bytes = 0
 
     def keep(self, records: list[Record]) -> None:
         """Keep these for a moment."""
-        if len(self._by_hash) > DECODED_MAX:
+        if len(self._by_hash) > DECODED_MAX or self._bytes > DECODED_BYTES_MAX:
             self._by_hash.clear()  # what is still wanted is decoded again
+            self._bytes = 0
         for record in records:
-            self._by_hash[record.hash] = record
+            if record.hash not in self._by_hash:
+                self._by_hash[record.hash] = record
+                self._bytes += len(record.payload)
 
     def take(self, shipped: Shipped) -> Record:
         """Give the record of a message, decoded anew if need be."""
         found = self._by_hash.pop(shipped.mark.hash, None)
-        return found if found is not None else decode_record(shipped.data)
+        if found is None:
+            return decode_record(shipped.data)
+        self._bytes -= len(found.payload)
+        return found
 
 
 class Deeds:
@@ -90,6 +103,8 @@ class Deeds:
 
     def _send(self, action: e.Send) -> None:
         message = action.message
+        if isinstance(message, Ack):
+            message = replace(message, clock_us=self._whole.clock_us())
         if not isinstance(message, Append | Handover):
             self._receiver.send(message)
         if not isinstance(message, Ack | Nack | HandoverReady):

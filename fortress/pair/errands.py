@@ -62,6 +62,11 @@ class Errands:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    async def settle(self, wait_s: float) -> None:
+        """Wait until what is under way is done, but no longer."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=wait_s)
+
     async def stop(self) -> None:
         """Give up what is under way."""
         for task in self._tasks:
@@ -78,7 +83,7 @@ class Errands:
         self.start(self._ask_register(swap))
 
     async def _ask_register(self, swap: e.SwapRegister | None) -> None:
-        event: e.Event
+        event: e.Event = e.RegisterSilent()
         try:
             if swap is None:
                 event = e.RegisterRead(await self._remembered(await self._register.get()))
@@ -95,8 +100,8 @@ class Errands:
             if self.is_register_reachable:
                 self._tell("register_unreachable", {"reason": error.message})
             self.is_register_reachable = False
-            event = e.RegisterSilent()
-        self._on_event(event)
+        finally:  # the machine waits for one answer, whatever happens here
+            self._on_event(event)
 
     async def _remembered(self, held: Configuration | None) -> Configuration | None:
         """Remember the register's own storage, and tell when it is another one than before."""

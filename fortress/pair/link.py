@@ -7,6 +7,7 @@ certificate of another bank end the connection with :class:`PeerRejected`; nothi
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import struct
 from collections.abc import Callable
@@ -23,6 +24,11 @@ from fortress.pair.messages import MESSAGE_SIZE_BYTES_MAX, Message, decode, enco
 BANK_URI_PREFIX: Final = "urn:fortress:bank:"
 BUFFER_SIZE_BYTES: Final = 256 * 1024
 SEND_BUFFER_BYTES_HIGH: Final = 4 * 1024 * 1024
+SEND_BUFFER_BYTES_MAX: Final = 128 * 1024 * 1024
+"""Whoever sends respects windows far below; but heartbeats to a process that stands still add up for days."""
+UNTAKEN_MS_MAX: Final = 15_000
+"""A machine that takes nothing for so long is given up; left to itself TCP tries for a quarter of an hour, ever less
+often, and would notice late that a cut is over."""
 _LENGTH = struct.Struct(">I")
 
 
@@ -66,6 +72,9 @@ class Link(asyncio.BufferedProtocol):
         """Check who is there."""
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=SEND_BUFFER_BYTES_HIGH)
+        connection = transport.get_extra_info("socket")
+        if connection is not None:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNTAKEN_MS_MAX)
         try:
             check_certificate(transport.get_extra_info("ssl_object"), self._bank)
         except PeerRejected as error:
@@ -114,6 +123,8 @@ class Link(asyncio.BufferedProtocol):
         if self._transport is not None:
             data = encode(message)
             self._transport.write(_LENGTH.pack(len(data)) + data)
+            if not self._room.is_set() and self._transport.get_write_buffer_size() > SEND_BUFFER_BYTES_MAX:
+                self.end(PeerRejected("the other node does not take what is sent to it"))
 
     async def wait_room(self) -> None:
         """Wait while too much is on its way already, or until the connection ends."""

@@ -92,6 +92,8 @@ class Append(msgspec.Struct, frozen=True, array_like=True, tag="append"):
         records: in order.
         committed: everything up to this record is committed.
         sent_us: the sender's own clock, given back with the acknowledgement.
+        heard_us: the receiver's clock in the newest acknowledgement that the sender had when it sent this; so this was
+            sent after that, however long it was on its way. 0: it had none.
     """
 
     epoch: int
@@ -99,13 +101,15 @@ class Append(msgspec.Struct, frozen=True, array_like=True, tag="append"):
     records: tuple[Shipped, ...]
     committed: int
     sent_us: int = 0
+    heard_us: int = 0
 
 
 class Ack(msgspec.Struct, frozen=True, array_like=True, tag="ack"):
     """From the standby: its journal equals the primary's up to ``durable``, on its disk.
 
     By sending it the standby promises not to try to take over before its time for that has passed again. It promises
-    nothing when ``sent_us`` is ``NO_LEASE``: a takeover that it tried before may still come about.
+    nothing when ``sent_us`` is ``NO_LEASE``: a takeover that it tried before may still come about. ``clock_us`` is the
+    standby's own clock, given back with what the primary sends next.
     """
 
     epoch: int
@@ -113,6 +117,7 @@ class Ack(msgspec.Struct, frozen=True, array_like=True, tag="ack"):
     durable: Mark
     applied: int
     sent_us: int = 0
+    clock_us: int = 0
 
 
 class Nack(msgspec.Struct, frozen=True, array_like=True, tag="nack"):

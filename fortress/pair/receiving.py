@@ -187,8 +187,8 @@ class Receiver:
         elif isinstance(message, Locate | Keys | SnapshotBegin | SnapshotChunk | SnapshotEnd):
             if self._is_stale(message.epoch):
                 self.send(Nack(message.epoch, "stale", self._history.end()))
-                return
-            self._task = asyncio.get_running_loop().create_task(self._wait_for(message))
+            elif self._link is not None:
+                self._task = asyncio.get_running_loop().create_task(self._wait_for(self._link, message))
         elif isinstance(message, TableDigest):
             self._on_digest(message)
         elif isinstance(message, Hello | Located):
@@ -201,36 +201,48 @@ class Receiver:
             self._on_records(checked_records(message))
         self._on_event(PeerSaid(message))
 
-    async def _wait_for(self, message: Message) -> None:
-        link = self._link
+    async def _wait_for(self, link: Link, message: Message) -> None:
+        failure: FortressError | None = LedgerError("a fault in this node")
         try:
-            await self._slow(message)
+            await self._slow(link, message)
+            failure = None
         except FortressError as error:
             logger.warning("replication failed", extra={"fields": {"reason": error.message}})
-            if link is not None:
-                link.end(error)
+            failure = error
         finally:
             self._task = None
-        if link is not self._link:
+            if failure is not None:
+                self._give_up(link, failure)
+            self._go_on()
+
+    def _give_up(self, link: Link, failure: FortressError) -> None:
+        """End a connection of which a message could not be taken: what came after that must not count without it."""
+        link.end(failure)
+        if link is self._link:
+            self._link = None
             self._inbox.clear()
+            self._on_event(PeerLost(is_refused=False))
+
+    def _go_on(self) -> None:
+        """Handle what waits; it is of the present connection, since the inbox is emptied whenever that changes."""
         while self._inbox and self._task is None:
             try:
                 self._handle(self._inbox.popleft())
             except PeerRejected as error:
-                if link is not None:
-                    link.end(error)
+                if self._link is not None:
+                    self._link.end(error)
                 return
 
-    async def _slow(self, message: Message) -> None:
+    async def _slow(self, link: Link, message: Message) -> None:
         if isinstance(message, Locate):
             marks = message.marks
             if any(later.lsn >= earlier.lsn for earlier, later in zip(marks, marks[1:], strict=False)):
                 raise PeerRejected("the marks to locate are out of order")
             for mark in marks:
                 if await asyncio.to_thread(self._history.mark_at, mark.lsn) == mark:
-                    self.send(Located(message.epoch, mark))
+                    link.send(Located(message.epoch, mark))
                     return
-            self.send(Located(message.epoch, None))
+            link.send(Located(message.epoch, None))
         elif isinstance(message, Keys):
             await asyncio.to_thread(self._take_keys, message)
         else:
@@ -242,7 +254,10 @@ class Receiver:
                 self._people.take(handle, key)
         else:
             kept = [(handle, key) for handle, key in message.keys if key is not None]
-            self._people.replace_bucket(message.bucket, kept)
+            try:
+                self._people.replace_bucket(message.bucket, kept)
+            except ValueError as exc:
+                raise PeerRejected(f"keys of the other node cannot be taken: {exc}") from exc
 
 
 def checked_records(message: Append) -> list[Record]:

@@ -91,6 +91,11 @@ class Parts:
 class Replication:
     """One node's part in the pair.
 
+    Attributes:
+        errands: what is under way beside.
+        is_halted: no event is taken any more; set also when what this node has in memory is about to be given up.
+        fresh_us: by this node's clock, when the newest message of the primary was sent at the earliest; 0: not known.
+
     Args:
         parts: what it works with.
         settings: addresses and times.
@@ -102,7 +107,7 @@ class Replication:
         self._parts = parts
         self.settings = settings
         self._host = parts.host
-        self._clock_us = parts.clock_us
+        self.clock_us = parts.clock_us
         self.member = Member(parts.name, parts.control.instance)
         self._cluster = bytes.fromhex(settings.cluster)
         self.state = role.initial(
@@ -117,17 +122,18 @@ class Replication:
         )
         self._events: deque[e.Event] = deque()
         self._is_stepping = False
-        self._is_stopping = False
+        self.is_halted = False
         self._timer: asyncio.TimerHandle | None = None
         self.sight = Sight()
         self.readable_until_us = 0
+        self.fresh_us = 0
         self._is_following = False
         self._may_leave = asyncio.Event()
         host, _, port = settings.peer.rpartition(":")
         self._peer_address = (host.strip("[]"), int(port))
         self._receiver = self._make_receiver()
         self._shipper = self._make_shipper()
-        self._errands = Errands(
+        self.errands = Errands(
             parts.register,
             parts.control,
             self._peer_address,
@@ -136,7 +142,7 @@ class Replication:
             on_unwritten=lambda reason: self._host.quarantine(f"a promise could not be written: {reason}"),
             tell=self._host.tell,
         )
-        deeds = Deeds(parts.host, self._shipper, self._receiver, self._errands, self)
+        deeds = Deeds(parts.host, self._shipper, self._receiver, self.errands, self)
         self._records = deeds.records
         may_leave: dict[type[Any], Callable[[Any], object]] = {e.MayLeave: lambda _: self._may_leave.set()}
         self._deeds = deeds.table() | may_leave
@@ -184,12 +190,12 @@ class Replication:
 
     async def stop(self) -> None:
         """End everything; nothing is fed any more."""
-        self._is_stopping = True
+        self.is_halted = True
         if self._timer is not None:
             self._timer.cancel()
         await self._shipper.stop()
         await self._receiver.stop()
-        await self._errands.stop()
+        await self.errands.stop()
 
     # --- The machine ----
     def feed(self, event: e.Event) -> None:
@@ -199,17 +205,17 @@ class Replication:
             return
         self._is_stepping = True
         try:
-            while self._events and not self._is_stopping:
+            while self._events and not self.is_halted:
                 self._step(self._events.popleft())
         except Exception as error:
             logger.exception("the pair's part failed")
-            self._is_stopping = True
+            self.is_halted = True
             self._host.crash(error)
         finally:
             self._is_stepping = False
 
     def _step(self, event: e.Event) -> None:
-        now_us = self._clock_us()
+        now_us = self.clock_us()
         if type(event) is e.PeerSaid:
             self.sight.note(event.message, now_us)
             self._note_primary(event.message)
@@ -224,6 +230,7 @@ class Replication:
             self._host.tell("phase", {"before": phase.value, "now": self.state.phase.value})
             self._host.set_blocked(is_blocked=self.state.phase is Phase.blocked)
         if type(event) is e.PeerSaid and type(event.message) is Append:
+            self.fresh_us = event.message.heard_us
             self._host.heard(event.message.committed)
         if type(event) is not e.RecordMade and type(event) is not e.RecordsDurable:
             self._allow_reads()
@@ -273,7 +280,7 @@ class Replication:
     @property
     def is_register_reachable(self) -> bool:
         """False while the register does not answer."""
-        return self._errands.is_register_reachable
+        return self.errands.is_register_reachable
 
     @property
     def behind(self) -> int:
@@ -304,14 +311,13 @@ class Replication:
 
     async def leave(self) -> None:
         """Go down in order: hand over if this node is primary of two in step, and say goodbye; bounded in time."""
-        is_paired = self.state.phase is Phase.primary_paired
-        if is_paired:
-            self._host.hold()
-        with suppress(TimeoutError):
-            if is_paired:
+        if role.is_primary(self.state) and self.state.phase is not Phase.blocked:
+            self._host.hold()  # what was begun is answered first, also by a primary alone
+            with suppress(TimeoutError):
                 async with asyncio.timeout(SWITCH_S):
                     await self._host.quiet()
-            self.feed(e.Wished(e.Wish.leave))
+        self.feed(e.Wished(e.Wish.leave))
+        with suppress(TimeoutError):
             async with asyncio.timeout(SWITCH_S):
                 await self._may_leave.wait()
 
@@ -348,7 +354,7 @@ class Replication:
         """Write down what the register took, and for a takeover how long the primary had been silent."""
         facts: dict[str, str | int] = {"epoch": swap.fresh.epoch, "primary": swap.fresh.primary.name}
         if swap.name == "takeover" and self.sight.primary_us:
-            facts["silent_ms"] = (self._clock_us() - self.sight.primary_us) // 1000
+            facts["silent_ms"] = (self.clock_us() - self.sight.primary_us) // 1000
         self._host.tell(swap.name, facts)
 
     # --- Who is there ----
@@ -375,7 +381,7 @@ class Replication:
             raise PeerRejected(f"the other side is of bank {hello.bank!r}")
         if hello.member.name == self.member.name:
             raise PeerRejected(f"the other side has this node's own name, {hello.member.name!r}")
-        if hello.version < 1 or hello.record_version > RECORD_VERSION:
+        if min(hello.version, hello.record_version) < 1:  # of a later one, the lower of both is spoken and written
             raise PeerRejected("the other side speaks a version that this node does not know")
 
 

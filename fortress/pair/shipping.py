@@ -19,6 +19,8 @@ from itertools import islice
 from ssl import SSLContext
 from typing import Final
 
+from msgspec.structs import replace
+
 from fortress.errors import FortressError, JournalCorrupt, PeerRejected
 from fortress.ledger.records import Record
 from fortress.ledger.records import encode as encode_record
@@ -111,6 +113,8 @@ class Shipper:
         self._acked = 0
         self._unacked: deque[tuple[int, int]] = deque()
         self._unacked_bytes = 0
+        self._heard_us = 0  # the standby's clock in its newest acknowledgement on this connection
+        self._changed: list[tuple[bytes, bytes | None]] | None = None  # keys, since a bucket is being read
         self._progress = asyncio.Event()
         self._replies: asyncio.Queue[Message] = asyncio.Queue()
         self._lost = asyncio.Event()
@@ -158,10 +162,12 @@ class Shipper:
     def send(self, message: Message) -> None:
         """Send a message of the role machine, when somebody is there who knows where they stand."""
         if self._link is not None:
-            self._link.send(message)
+            self._link.send(replace(message, heard_us=self._heard_us) if isinstance(message, Append) else message)
 
     def ship_keys(self, keys: tuple[tuple[bytes, bytes | None], ...]) -> None:
         """Send people's keys that were made or destroyed; what is shipped later is acknowledged after them."""
+        if self._changed is not None:
+            self._changed += keys
         if self._greeted is not None:
             self._greeted.send(Keys(self._epoch, keys))
 
@@ -225,7 +231,7 @@ class Shipper:
                 self._slow.clear()
         finally:
             self._is_live = False
-            self._greeted = self._link = None
+            self._greeted = self._link = self._changed = None
             link.end()
         raise reasons[0] if reasons else ConnectionResetError("the connection ended")
 
@@ -238,7 +244,7 @@ class Shipper:
         self._greeted = link
         self._on_event(PeerSaid(hello))
         self._unacked.clear()
-        self._unacked_bytes = self._acked = 0
+        self._unacked_bytes = self._acked = self._heard_us = 0
         await self._send_keys(link, hello.keys_digest)
         common = await self._common(link, hello)
         self._link = link
@@ -281,8 +287,13 @@ class Shipper:
         for number in range(BUCKETS):
             place = slice(number * size, number * size + size)
             if ours[place] != theirs[place]:
+                # A key that changes while the bucket is read was sent before it, and is not in it perhaps.
+                self._changed = []
                 keys = await asyncio.to_thread(self._people.bucket, number)
+                changed, self._changed = tuple(self._changed), None
                 link.send(Keys(self._epoch, keys, number))
+                if changed:
+                    link.send(Keys(self._epoch, changed))
                 await link.wait_room()
 
     async def _send_missing(self, link: Link, committed: int) -> None:
@@ -325,7 +336,7 @@ class Shipper:
         link = self._link
         if link is None:
             return
-        link.send(Append(self._epoch, previous, records, committed, self._clock_us()))
+        link.send(Append(self._epoch, previous, records, committed, self._clock_us(), self._heard_us))
         size = sum(len(shipped.data) for shipped in records)
         self._shipped = records[-1].mark.lsn
         self._unacked.append((self._shipped, size))
@@ -360,6 +371,7 @@ class Shipper:
             return
         if isinstance(message, Ack):
             self.acknowledged(message.durable.lsn)
+            self._heard_us = message.clock_us
         elif isinstance(message, Nack) and message.reason in ("mismatch", "need_snapshot"):
             link.end(JournalCorrupt("the standby's journal does not join"))
         self._on_event(PeerSaid(message))

@@ -27,12 +27,13 @@ def test_a_kept_record_is_given_as_it_is() -> None:
     assert again == made and again is not made
 
 
-def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Too much of it is given up, which costs a decoding and nothing else."""
-    monkeypatch.setattr(deeds, "DECODED_MAX", 0)
+@pytest.mark.parametrize("limit", ["DECODED_MAX", "DECODED_BYTES_MAX"])
+def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    """Too many or too large ones are given up, which costs a decoding and nothing else."""
+    monkeypatch.setattr(deeds, limit, 0)
     made = record()
     records = DecodedRecords()
-    records.keep([made])
+    records.keep([made, made])
     records.keep([])
     taken = records.take(Shipped(Mark(made.lsn, made.hash), encode(made)))
     assert taken == made and taken is not made

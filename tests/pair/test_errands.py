@@ -9,7 +9,7 @@ from fortress.errors import RegisterUnreachable, StateFileUnusable
 from fortress.pair import events as e
 from fortress.pair.errands import Errands
 from fortress.pair.messages import Configuration, Member
-from tests.pair.nodes import Promises, Shelf, free_port, until
+from tests.pair.nodes import DEADLINE_S, Promises, Shelf, free_port, until
 
 HERE = Member("node-1", b"1" * 16)
 FIRST = Configuration(1, HERE, (HERE,))
@@ -61,6 +61,32 @@ async def test_a_silent_register_is_told_once_to_people_and_each_time_to_the_mac
     told.errands.read_register(e.ReadRegister())
     await until(lambda: told.errands.is_register_reachable)
     await told.errands.stop()
+
+
+async def test_the_machine_is_answered_whatever_happens_to_its_question() -> None:
+    """A fault nobody thought of says nothing about what the register holds; without an answer none would be asked."""
+    told = Told()
+
+    async def broken() -> Configuration | None:
+        raise ValueError("a bug")
+
+    told.shelf.__dict__["get"] = broken
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+    told.errands.read_register(e.ReadRegister())
+    await until(lambda: told.events == [e.RegisterSilent()])
+    await told.errands.stop()
+
+
+async def test_what_is_under_way_can_be_waited_for_but_not_for_ever() -> None:
+    """As by a node that must end and has told the register that the other one is primary."""
+    told = Told()
+    told.errands.read_register(e.ReadRegister())
+    await told.errands.settle(DEADLINE_S)
+    assert told.events == [e.RegisterRead(None)]
+    told.errands.start(asyncio.sleep(2 * DEADLINE_S))
+    await told.errands.settle(0.01)
+    await told.errands.stop()
+    await told.errands.settle(DEADLINE_S)
 
 
 async def test_a_promise_is_told_once_it_is_written() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ import pytest
 
 from fortress.authority import Kind, issue, make_authority
 from fortress.errors import CertificateUnusable, PeerRejected
+from fortress.pair import link
 from fortress.pair.link import BUFFER_SIZE_BYTES, Link, dialing_context, listening_context
 from fortress.pair.messages import MESSAGE_SIZE_BYTES_MAX, Leave, Mark, Message, Nack, SnapshotChunk
 from tests.pair.nodes import BANK, certificates, files, until
@@ -90,6 +92,24 @@ async def test_a_slow_reader_is_waited_for() -> None:
         await waiting
         here.link.end()
         await until(lambda: here.reasons)
+
+
+async def test_whoever_takes_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits for it has a limit, however small the messages are; the kernel has one in time."""
+    monkeypatch.setattr(link, "SEND_BUFFER_BYTES_MAX", 1024 * 1024)
+    here, there = End(), End()
+    async with listening(there) as port:
+        await dial(here, port)
+        assert here.link is not None and here.link._transport is not None
+        connection = here.link._transport.get_extra_info("socket")
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == link.UNTAKEN_MS_MAX
+        await until(lambda: there.link)
+        assert there.link is not None and there.link._transport is not None
+        there.link._transport.pause_reading()
+        for _ in range(64):
+            here.link.send(SnapshotChunk(1, "x", bytes(1024 * 1024)))
+        await until(lambda: here.reasons)
+        assert isinstance(here.reasons[0], PeerRejected) and not here.link.is_open
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from threading import Event
 from typing import Protocol
 
 import pytest
 
-from fortress.errors import AddressInUse, PeerRejected
+from fortress.errors import AddressInUse, DiskFull, PeerRejected
 from fortress.ledger.records import Record, encode, make_record
 from fortress.pair import receiving
-from fortress.pair.events import Event, PeerLost, PeerSaid
+from fortress.pair.events import Event as PairEvent
+from fortress.pair.events import PeerLost, PeerSaid
 from fortress.pair.link import Link, dialing_context, listening_context
 from fortress.pair.messages import (
     GENESIS,
@@ -30,7 +32,7 @@ from fortress.pair.messages import (
     TableDigest,
 )
 from fortress.pair.receiving import Receiver, checked_records
-from tests.pair.nodes import BANK, CLUSTER, ROOT, List, certificates, files, until
+from tests.pair.nodes import BANK, CLUSTER, DEADLINE_S, ROOT, List, certificates, files, until
 from tests.pair.nodes import Keys as People
 
 THERE = Member("node-2", b"2" * 16)
@@ -48,18 +50,43 @@ def append(*records: Record, previous: Mark | None = None) -> Append:
     return Append(1, first, tuple(Shipped(Mark(r.lsn, r.hash), encode(r)) for r in records), 0)
 
 
+class SlowPeople(People):
+    """Keys on a disk that can be held, or fail."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: Event | None = None
+        self.is_waiting = False
+        self.fault: Exception | None = None
+
+    def _wait(self) -> None:
+        self.is_waiting = True
+        if self.held is not None:
+            assert self.held.wait(DEADLINE_S)
+        if self.fault is not None:
+            raise self.fault
+
+    def take(self, handle: bytes, key: bytes | None) -> None:
+        self._wait()
+        super().take(handle, key)
+
+    def replace_bucket(self, number: int, keys: Iterable[tuple[bytes, bytes]]) -> None:
+        self._wait()
+        super().replace_bucket(number, keys)
+
+
 class Standby:
     """A receiver and what it told; ``promised`` is the epoch it takes."""
 
     def __init__(self) -> None:
-        self.events: list[Event] = []
+        self.events: list[PairEvent] = []
         self.records: list[Record] = []
         self.rejected: list[str] = []
         self.order: list[str] = []
         self.digests: list[TableDigest] = []
         self.copies: list[Message] = []
         self.journal = List()
-        self.people = People()
+        self.people = SlowPeople()
         self.promised = 1
         self.receiver = Receiver(
             listening_context(*files(certificates())),
@@ -80,7 +107,7 @@ class Standby:
         if hello.cluster != CLUSTER:
             raise PeerRejected("another cluster")
 
-    def _on_event(self, event: Event) -> None:
+    def _on_event(self, event: PairEvent) -> None:
         self.events.append(event)
         if isinstance(event, PeerSaid):
             self.order.append(type(event.message).__name__)
@@ -233,6 +260,55 @@ async def test_what_comes_after_keys_waits_for_them() -> None:
         primary.link.send(Append(1, Mark(1, first.hash), (), 1))
         await until(lambda: len(node.said(Append)) == 2)
         assert node.people.keys == {b"bob": b"new", b"carl": b"key"}
+
+
+async def test_what_a_new_connection_says_is_not_lost_with_an_old_one() -> None:
+    """Keys that came while those of the connection before were being written are taken too, in their order."""
+    first = record_after(None)
+    async with standby() as (node, connect):
+        old = await connect()
+        await until(lambda: node.receiver.is_connected)
+        node.people.held = Event()
+        old.link.send(Keys(1, ((b"ann", b"old"),)))
+        await until(lambda: node.people.is_waiting)
+        new = await connect()
+        await until(lambda: old.is_lost)
+        new.link.send(Keys(1, ((b"ann", b"new"), (b"bob", b"key"))))
+        new.link.send(append(first))
+        await until(lambda: len(node.receiver._inbox) == 2)
+        node.people.held.set()
+        await until(lambda: node.said(Append))
+        assert node.people.keys == {b"ann": b"new", b"bob": b"key"}
+
+
+@pytest.mark.parametrize("fault", [DiskFull("no space"), RuntimeError("a bug")])
+async def test_nothing_counts_that_came_after_keys_which_could_not_be_written(
+    fault: Exception,
+) -> None:
+    """The connection ends, and the record behind them is neither looked at nor acknowledged."""
+    async with standby() as (node, connect):
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)  # a bug is told there
+        primary = await connect()
+        await until(lambda: node.receiver.is_connected)
+        node.people.fault, node.people.held = fault, Event()
+        primary.link.send(Keys(1, ((b"ann", b"key"),)))
+        primary.link.send(append(record_after(None)))
+        await until(lambda: node.people.is_waiting and node.receiver._inbox)
+        node.people.held.set()
+        await until(lambda: primary.is_lost)
+        assert not node.said(Append) and not node.records and not node.receiver.is_connected
+        assert node.events.count(PeerLost(False)) == 1
+
+
+async def test_keys_in_the_wrong_place_end_the_connection() -> None:
+    """And those that were there stay."""
+    async with standby() as (node, connect):
+        node.people.keys = {b"ann": b"key"}
+        node.people.fault = ValueError("a handle is not of bucket 7")
+        primary = await connect()
+        primary.link.send(Keys(1, ((b"bob", b"key"),), bucket=7))
+        await until(lambda: primary.is_lost)
+        assert node.people.keys == {b"ann": b"key"} and node.rejected
 
 
 async def test_the_newest_common_mark_is_located() -> None:

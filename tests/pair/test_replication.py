@@ -6,10 +6,12 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace as replace_struct
 
-from fortress.errors import Busy, NoPrimary
+from fortress.errors import Busy, NoPrimary, PeerRejected
+from fortress.pair import replication
 from fortress.pair.events import Wish
-from fortress.pair.messages import Mark
+from fortress.pair.messages import Mark, Member
 from fortress.pair.role_state import Phase
 from tests.pair.nodes import QUICK, Node, is_paired, pair_of_nodes, paired, until
 
@@ -91,6 +93,22 @@ async def test_a_primary_goes_on_alone_when_the_standby_is_gone() -> None:
     await until(lambda: first.committed == 1)
     assert first.told("solo") and first.replication.state.phase is Phase.primary_solo
     await first.stop()
+
+
+async def test_a_standby_whose_disk_does_not_get_on_is_left_behind() -> None:
+    """It answers every heartbeat and stores nothing: after the time for that the primary goes on without it."""
+    first, second, _ = pair_of_nodes()
+    await paired(first, second)
+    second.disk_held = []
+    first.make(b"one")
+    await until(lambda: first.committed == 1)
+    assert first.told("solo") and second.replication.state.durable == 0
+    held, second.disk_held = second.disk_held, None
+    for write in held:
+        write()
+    await until(lambda: is_paired(first) and second.committed == 1)
+    await first.stop()
+    await second.stop()
 
 
 async def test_with_two_copies_wanted_a_primary_alone_waits() -> None:
@@ -250,7 +268,7 @@ async def test_reads_are_allowed_for_as_long_as_the_standby_promised() -> None:
     assert first.readable_until_us > 1 << 60
     await second.start()
     await until(lambda: is_paired(first))
-    now_us = first.replication.member and first.replication._clock_us
+    now_us = first.replication.clock_us
     await until(lambda: now_us() < first.readable_until_us < now_us() + 1_000_000)
     await second.stop()
     await until(lambda: first.readable_until_us < now_us())
@@ -306,5 +324,60 @@ async def test_both_tell_how_far_the_standby_is_behind() -> None:
     await until(lambda: held)
     held[0]()
     await until(lambda: nodes_behind(first, second) == (0, 0))
+    await first.stop()
+    await second.stop()
+
+
+async def test_a_standby_knows_since_when_it_is_fresh() -> None:
+    """By its own clock: what the primary says was sent after it had an acknowledgement of that time."""
+    first, second, _ = pair_of_nodes()
+    await paired(first, second)
+    begun_us = second.replication.clock_us()
+    await until(lambda: second.replication.fresh_us > begun_us)
+    assert second.replication.fresh_us <= second.replication.clock_us()
+    await first.stop()
+    await second.stop()
+
+
+async def test_a_later_version_is_no_reason_to_turn_a_node_away() -> None:
+    """The lower version of both is spoken and written, so one node after the other can be made a later one."""
+    first, _, _ = pair_of_nodes()
+    await first.start()
+    hello = first.replication._greet()
+    other = replace_struct(hello, member=Member("node-2", b"2" * 16), version=9, record_version=9)
+    first.replication._check(other)
+    for fault in ({"version": 0}, {"record_version": 0}):
+        with pytest.raises(PeerRejected):
+            first.replication._check(replace_struct(other, **fault))
+    await first.stop()
+
+
+async def test_a_primary_alone_finishes_what_it_began_before_it_leaves() -> None:
+    """It holds what is new, waits for its disk, and then says that it goes."""
+    first, _, _ = pair_of_nodes()
+    await first.start(is_founder=True)
+    await until(lambda: first.is_serving)
+    first.disk_held = []
+    first.make(b"one")
+    leaving = asyncio.create_task(first.replication.leave())
+    await until(lambda: first.told("hold"))
+    assert first.is_serving
+    held, first.disk_held = first.disk_held, None
+    held[0]()
+    await leaving
+    assert first.told("stand_by") == [(True, "")] and first.committed == 1
+    await first.stop()
+
+
+async def test_what_cannot_be_finished_does_not_keep_a_node_from_leaving(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a while it goes, and says so to the other node."""
+    monkeypatch.setattr(replication, "SWITCH_S", 0.5)
+    first, second, _ = pair_of_nodes(replace(QUICK, solo_ms=60_000))
+    await paired(first, second)
+    second.disk_held = []
+    first.make(b"one")
+    await first.replication.leave()
+    assert first.told("stand_by") == [(False, "")]
+    await until(lambda: second.told("peer_left"))
     await first.stop()
     await second.stop()

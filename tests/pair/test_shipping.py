@@ -266,3 +266,53 @@ async def test_whoever_is_not_the_other_node_is_sent_nothing() -> None:
     nobody.shipper.start(1)
     await until(lambda: PeerLost(is_refused=True) in nobody.events)
     await nobody.shipper.stop()
+
+
+async def test_a_key_that_changes_while_its_bucket_is_read_is_sent_after_it() -> None:
+    """The bucket, read before the change, would undo it at the standby."""
+    async with both() as (here, there):
+        here.people.keys = {b"ann": b"key"}
+        read = here.people.bucket
+        loop = asyncio.get_running_loop()
+
+        def bucket(number: int) -> tuple[tuple[bytes, bytes], ...]:
+            found = read(number)
+            asyncio.run_coroutine_threadsafe(changed(), loop).result()
+            return found
+
+        async def changed() -> None:
+            here.shipper.ship_keys(((b"amy", b"new"), (b"ann", None)))
+
+        here.people.__dict__["bucket"] = bucket
+        here.people.__dict__["digests"] = lambda: b"x" * 8 * 97 + b"y" * 8 + b"x" * 8 * 158
+        there.hello = hello(keys=b"x" * 8 * 256)
+        here.shipper.start(1)
+        await until(lambda: here.shipper.is_live)
+        here.make()
+        await until(lambda: there.records())
+        keys = [message for message in there.heard if isinstance(message, Keys)]
+        assert keys[-2:] == [Keys(1, ((b"ann", b"key"),), 97), Keys(1, ((b"amy", b"new"), (b"ann", None)))]
+
+
+async def test_what_is_sent_tells_which_acknowledgement_was_there_before() -> None:
+    """So a standby knows how old a message is at most, by its own clock; on a new connection nothing is known."""
+    async with both() as (here, there):
+        here.shipper.start(1)
+        await until(lambda: here.shipper.is_live)
+        here.make()
+        await until(lambda: there.records() == [1])
+        assert there.link is not None
+        there.link.send(Ack(1, THERE, here.journal.end(), 0, 7, 55))
+        await until(
+            lambda: any(isinstance(event, PeerSaid) and isinstance(event.message, Ack) for event in here.events)
+        )
+        here.make()
+        here.shipper.send(Append(1, here.journal.end(), (), 0, 7))
+        await until(lambda: len([message for message in there.heard if isinstance(message, Append)]) == 3)
+        assert [message.heard_us for message in there.heard if isinstance(message, Append)] == [0, 55, 55]
+        there.link.end()
+        there.hello = hello(here.journal.end(), keys=here.people.digests())
+        await until(lambda: there.connections == 2 and here.shipper.is_live)
+        here.make()
+        await until(lambda: there.records()[-1] == 3)
+        assert [message.heard_us for message in there.heard if isinstance(message, Append)][-1] == 0
