@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+import ssl
 from collections import deque
 from collections.abc import Callable, Coroutine
 from ssl import SSLContext
@@ -38,6 +40,9 @@ from fortress.pair.messages import (
 HELLO_S: Final = 5.0
 CONNECTIONS_MAX: Final = 8
 INBOX_MAX: Final = 1024
+HANDSHAKE_S: Final = 5.0
+HANDSHAKES_MAX: Final = 32
+ACCEPT_WAIT_S: Final = 0.1
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +93,10 @@ class Receiver:
         self._on_digest = on_digest
         self._is_stale = is_stale
         self._on_rejected = on_rejected
-        self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
+        self._accepting: asyncio.Task[None] | None = None
+        self._handshakes: set[asyncio.Task[None]] = set()
+        self._is_stopped = False
         self._strangers: dict[Link, asyncio.TimerHandle] = {}
         self._link: Link | None = None
         self._inbox: deque[Message] = deque()
@@ -105,24 +113,60 @@ class Receiver:
         Raises:
             AddressInUse: something else listens there.
         """
-        loop = asyncio.get_running_loop()
-
-        def accept() -> Link:
-            return Link(self._bank, on_open=self._opened, on_message=self._received, on_lost=self._lost)
-
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
-            self._server = await loop.create_server(
-                accept, host, port, ssl=self._context, ssl_handshake_timeout=HELLO_S, backlog=CONNECTIONS_MAX
-            )
+            self._listener = socket.create_server((host, port), family=family, backlog=CONNECTIONS_MAX)
         except OSError as exc:
             raise AddressInUse(f"the replication socket cannot listen on {host}:{port}: {exc.strerror}") from exc
-        found: int = self._server.sockets[0].getsockname()[1]
+        self._listener.setblocking(False)
+        self._accepting = asyncio.get_running_loop().create_task(self._accept(self._listener))
+        found: int = self._listener.getsockname()[1]
         return found
+
+    async def _accept(self, listener: socket.socket) -> None:
+        """Take connections. A server of asyncio would keep quiet about certificates of another authority."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, address = await loop.sock_accept(listener)
+            except OSError as error:  # out of descriptors, or the caller is gone already
+                logger.warning("replication cannot accept", extra={"fields": {"reason": error.strerror or ""}})
+                await asyncio.sleep(ACCEPT_WAIT_S)
+                continue
+            if len(self._handshakes) >= HANDSHAKES_MAX:
+                connection.close()
+                continue
+            task = loop.create_task(self._shake_hands(connection, str(address[0])))
+            self._handshakes.add(task)
+            task.add_done_callback(self._handshakes.discard)
+
+    async def _shake_hands(self, connection: socket.socket, address: str) -> None:
+        def make() -> Link:
+            return Link(self._bank, on_open=self._opened, on_message=self._received, on_lost=self._lost)
+
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.connect_accepted_socket(
+                make, connection, ssl=self._context, ssl_handshake_timeout=HANDSHAKE_S, ssl_shutdown_timeout=HANDSHAKE_S
+            )
+        except ssl.SSLError as error:
+            if "certificate" in str(error).lower() or "unknown ca" in str(error).lower():
+                self._on_rejected(f"whoever called from {address} shows no certificate of this bank's authority")
+        except OSError:
+            pass  # it went away, as who only looks whether this process runs does
+        finally:
+            if self._is_stopped:
+                connection.close()
 
     async def stop(self) -> None:
         """Take nothing any more."""
-        if self._server is not None:
-            self._server.close()
+        self._is_stopped = True
+        tasks = [*self._handshakes, *([self._accepting] if self._accepting is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._listener is not None:
+            self._listener.close()
         for link in [*self._strangers, *([self._link] if self._link is not None else [])]:
             link.finish()
         self._link = None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from threading import Event
 from typing import Protocol
 
@@ -347,12 +348,32 @@ async def test_copies_and_digests_go_where_they_belong() -> None:
         await until(lambda: primary.is_lost)
 
 
+async def test_a_certificate_of_another_authority_is_told() -> None:
+    """With the address it came from; who only looks whether somebody listens is not."""
+    async with standby() as (node, _):
+        listener = node.receiver._listener
+        assert listener is not None
+        port = listener.getsockname()[1]
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.close()
+        await writer.wait_closed()
+        stranger = dialing_context(*files(certificates(authority="two")))
+        stranger.check_hostname, stranger.verify_mode = False, ssl.CERT_NONE
+        with suppress(OSError):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=stranger)
+            await reader.read()
+            writer.close()
+            await writer.wait_closed()
+        await until(lambda: node.rejected)
+        assert len(node.rejected) == 1 and "127.0.0.1" in node.rejected[0] and not node.events
+
+
 async def test_a_taken_address_is_told() -> None:
     """Before anything else is tried."""
     async with standby() as (node, _):
-        server = node.receiver._server
-        assert server is not None
-        port = server.sockets[0].getsockname()[1]
+        listener = node.receiver._listener
+        assert listener is not None
+        port = listener.getsockname()[1]
         with pytest.raises(AddressInUse):
             await Standby().receiver.start("127.0.0.1", port)
 
