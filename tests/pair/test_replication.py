@@ -209,6 +209,7 @@ async def test_an_operator_can_make_the_standby_primary_at_once() -> None:
     """The old primary learns of it and stands by."""
     first, second, _ = pair_of_nodes()
     await paired(first, second)
+    await until(lambda: second.replication.state.phase is Phase.standby_in_sync)
     await second.replication.take_over()
     await until(lambda: is_paired(second))
     assert first.told("stand_by")
