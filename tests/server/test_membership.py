@@ -28,7 +28,7 @@ from fortress.server.folder import KEYRING_NAME, Folder, create, open_folder
 from fortress.server.membership import ORPHANS_NAME, People, mend, open_control
 from fortress.server.pairing import Restart
 from tests.pair.nodes import Shelf, free_port
-from tests.server.banks import BANK, World, filled_folder, open_engine, serving, until
+from tests.server.banks import BANK, World, filled_folder, open_engine, seed_of, serving, until
 from tests.server.members import standby_with_records, stored
 
 CLUSTER = "0c" * 16
@@ -227,7 +227,8 @@ async def test_an_empty_node_becomes_a_second_copy(tmp_path: Path, monkeypatch: 
     async with two.serving(0) as first, two.serving(1) as second:
         await paired(first, second)
         alice = await first.sign_in("alice")
-        await alice.set_profile(Profile(name="Alice Again"))
+        ada = await first.sign_in("ada")
+        await ada.administration.create_user("carol", seed=seed_of("carol"), profile=Profile(name="Carol"))
         payment = await alice.pay("bob", "1.00 EUR")
         assert second.bank.engine.journal.end[0] == first.committer.committed_lsn
         await until(lambda: second.committer.committed_position == payment.position)

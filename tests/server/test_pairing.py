@@ -256,6 +256,23 @@ async def test_what_is_on_its_way_to_the_disk_comes_first(tmp_path: Path) -> Non
         assert node.refusal() == ""
 
 
+async def test_a_new_primary_judges_on_top_of_all_that_it_has(tmp_path: Path) -> None:
+    """What is on its disk and was not followed yet is followed before the first command."""
+    async with members.member(tmp_path, "primary") as other:
+        records = await other.make(*[1] * 20)
+    async with world(tmp_path) as node:
+        seen: list[int] = []
+
+        def durable(lsn: int) -> None:
+            node.be_primary()
+            seen.append(node.member.last_lsn)
+
+        node.member.on_durable = durable
+        node.pairing.store(records)
+        await until(lambda: seen)
+        assert seen == [records[-1].lsn]
+
+
 async def test_who_lost_its_office_while_its_disk_worked_does_not_serve(tmp_path: Path) -> None:
     """In the meantime the other node became primary, or another epoch began."""
     async with members.member(tmp_path, "primary") as other:
