@@ -4,12 +4,13 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 FUZZ_S ?= 60
+SIMULATE_S ?= 600
 WORLDS ?= 500000
 BENCHES := transfers batches logins balances growth memory peers failover
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup style types house test coverage explore fault fuzz bench demo certs docs audit clean
+.PHONY: help setup style types house test coverage explore simulate fault fuzz bench demo certs docs audit clean
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +42,10 @@ coverage: setup ## every branch of each pure module, by its own test file
 
 explore: setup ## every order of events in the pair, WORLDS deep, for about a quarter of an hour
 	$(BIN)/python -m tests.pair.explorer $(WORLDS)
+
+simulate: setup ## whole systems under faults, a seed after the other, for SIMULATE_S seconds, and broken rules to be found
+	$(BIN)/python -m tests.simulation --seconds $(SIMULATE_S)
+	$(BIN)/python -m tests.simulation --bugs
 
 fault: setup ## kills, cuts, pauses, broken disks, for an hour or more; the results go into docs/reference/faults.md
 	@rm -f .faults.jsonl
