@@ -119,11 +119,11 @@ def _is_the_same_member_with_another_disk() -> Patches:
 
     def cloned(self: World, path: Any, cluster: bytes) -> Any:
         entropy = self.entropy
-        self.entropy = lambda size: path.parent.name.encode().ljust(size, b".")[:size]  # type: ignore[method-assign]
+        self.entropy = lambda size: path.parent.name.encode().ljust(size, b".")[:size]
         try:
             return create(self, path, cluster)
         finally:
-            self.entropy = entropy  # type: ignore[method-assign]
+            self.entropy = entropy
 
     return [(World, "_create_control", cloned)]
 

@@ -237,7 +237,7 @@ class Running:
 
     def take(self, message: bytes, tell: Callable[[Any], None]) -> None:
         """Take a request."""
-        self.dispatcher.dispatch(Visit(self, tell), message)  # type: ignore[arg-type]
+        self.dispatcher.dispatch(Visit(self, tell), message)
 
     # --- Ends ----
     def _on_fatal(self, error: LedgerError) -> None:
