@@ -157,7 +157,7 @@ class Shipper:
             self._is_live = False  # it does not keep up: from here on the journal sends, at its pace
             self._slow.set()
         if self._is_live:
-            self._append(previous, (shipped,), committed)
+            self._append(previous, (shipped,), committed, heard_us=self._heard_us)
 
     def send(self, message: Message) -> None:
         """Send a message of the role machine, when somebody is there who knows where they stand."""
@@ -332,11 +332,12 @@ class Shipper:
                 break
         return records
 
-    def _append(self, previous: Mark, records: tuple[Shipped, ...], committed: int) -> None:
+    def _append(self, previous: Mark, records: tuple[Shipped, ...], committed: int, *, heard_us: int = 0) -> None:
+        """Send records; with ``heard_us`` only when ``committed`` is that of now, as it is not for what was missed."""
         link = self._link
         if link is None:
             return
-        link.send(Append(self._epoch, previous, records, committed, self._clock_us(), self._heard_us))
+        link.send(Append(self._epoch, previous, records, committed, self._clock_us(), heard_us))
         size = sum(len(shipped.data) for shipped in records)
         self._shipped = records[-1].mark.lsn
         self._unacked.append((self._shipped, size))

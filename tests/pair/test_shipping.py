@@ -316,3 +316,23 @@ async def test_what_is_sent_tells_which_acknowledgement_was_there_before() -> No
         here.make()
         await until(lambda: there.records()[-1] == 3)
         assert [message.heard_us for message in there.heard if isinstance(message, Append)][-1] == 0
+
+
+async def test_what_was_missed_does_not_count_as_news() -> None:
+    """It says how far the standby was; only what is made now says how far all is committed now."""
+    async with both() as (here, there):
+
+        def answer(link: Link, message: Message) -> None:
+            if isinstance(message, Append) and message.records:
+                link.send(Ack(1, THERE, message.records[-1].mark, 0, clock_us=5))
+
+        there.answer = answer
+        here.fill(2 * shipping.CHUNK_RECORDS)
+        here.shipper.start(1)
+        await until(lambda: here.shipper._heard_us == 5)
+        await until(lambda: here.shipper.is_live)
+        here.make()
+        await until(lambda: len(there.records()) == 2 * shipping.CHUNK_RECORDS + 1)
+        heard = [message.heard_us for message in there.heard if isinstance(message, Append)]
+        assert set(heard[:-1]) == {0}
+        assert heard[-1] == 5
