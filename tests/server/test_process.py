@@ -74,15 +74,15 @@ async def test_a_new_bank_whose_first_start_was_killed_begins_again(tmp_path: Pa
 
     def dying(*arguments: Any, **named: Any) -> Any:
         engine = whole(*arguments, **named)
-        append, left = engine.journal.append, [writes]
+        append, left = engine.journal.append_many, [writes]
 
-        def write(record: Any) -> None:
+        def write(records: Any) -> None:
             if not left[0]:
                 raise JournalWriteFailed("killed here")
             left[0] -= 1
-            append(record)
+            append(records)
 
-        engine.journal.__dict__.update(append=write, prepare=lambda record: None)
+        engine.journal.__dict__.update(append_many=write, prepare=lambda *records: None)
         return engine
 
     with pytest.MonkeyPatch.context() as patched:
