@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fortress.authority import LOCAL_HOSTS, Kind, adopt, issue
-from fortress.errors import IntegrityFailed, NotPrimary, Quarantined, SettingInvalid
+from fortress.errors import ChainBroken, IntegrityFailed, NotPrimary, Quarantined, SettingInvalid
 from fortress.ledger.commands import ReleaseHold
 from fortress.ledger.keyring import Keyring, read_kek
 from fortress.ledger.model import BANK_ACTOR, HoldState
@@ -132,6 +132,8 @@ async def test_records_that_are_no_history_are_cut_off_and_kept(tmp_path: Path) 
             assert [record.hash for record in read_orphans(copy, folder.keyring.data_key)] == [
                 record.hash for record in records[1:]
             ]
+            with pytest.raises(ChainBroken):  # the other node's record of that number is another one
+                mend(folder, Restart("wrong", Mark(records[0].lsn, b"x" * 32)))
     engine = open_engine(path, is_in_pair=True)
     assert engine.journal.end == (records[0].lsn, records[0].hash)
     engine.close()
