@@ -108,7 +108,7 @@ def _on_signals(process: Process, *, stop_at_eof: bool) -> None:
     def stop() -> None:
         if process.stopped.is_set():
             os._exit(130)  # asked twice: what is committed is on the disk already
-        process.stopped.set()
+        process.end()
 
     def reload() -> None:
         try:
@@ -120,7 +120,7 @@ def _on_signals(process: Process, *, stop_at_eof: bool) -> None:
         with suppress(BlockingIOError):
             if not os.read(0, 4096):
                 loop.remove_reader(0)
-                process.stopped.set()
+                process.end()
 
     loop.add_signal_handler(signal.SIGTERM, stop)
     loop.add_signal_handler(signal.SIGINT, stop)

@@ -37,14 +37,22 @@ class Copies:
         self._engine = engine
         self._on_installed = on_installed
         self._arrival: snapshot.Arrival | None = None
+        self._is_installed = False
 
     async def send(self, link: Link, epoch: int) -> None:
         """Copy the tables and send them; ends early when the connection does.
 
         Raises:
             LedgerError: no copy could be made.
+            ConnectionResetError: while it was made the connection ended.
         """
-        copy = await asyncio.to_thread(snapshot.take, self._engine.store, self._engine.journal, self._data)
+
+        def go_on(done: int, total: int) -> None:
+            if not link.is_open:
+                raise ConnectionResetError("nobody waits for this copy any more")
+
+        ledger = self._engine.store, self._engine.journal
+        copy = await asyncio.to_thread(snapshot.take, *ledger, self._data, on_progress=go_on)
         log_event(logger, logging.INFO, "sending a copy", lsn=copy.lsn, bytes=sum(copy.sizes.values()))
         try:
             link.send(SnapshotBegin(epoch, Mark(copy.lsn, copy.hash), copy.sizes))
@@ -64,6 +72,8 @@ class Copies:
             PeerRejected: it comes at the wrong time.
             LedgerError: it is not what was announced, or there is no space; what came is thrown away.
         """
+        if self._is_installed:  # beginning another one would throw it away
+            raise PeerRejected("a copy has come already, and waits for this node to start anew")
         if isinstance(message, SnapshotBegin):
             await self._give_up()
             mark = message.mark
@@ -80,6 +90,7 @@ class Copies:
             elif isinstance(message, SnapshotEnd):
                 await asyncio.to_thread(self._install, arrival, message)
                 self._arrival = None
+                self._is_installed = True
                 self._on_installed()
             on_fault.pop_all()
 

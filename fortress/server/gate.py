@@ -19,6 +19,7 @@ from fortress.protocol.messages import OF_EVERY_NODE, decode_envelope, is_for_st
 ALWAYS_NS: Final = 1 << 62
 NEVER_NS: Final = -(1 << 62)
 PARKED_MAX: Final = 16_384
+PARKED_BYTES_MAX: Final = 64 * 1024 * 1024
 
 
 class Asking(Protocol):
@@ -59,6 +60,8 @@ class Gate:
         self.is_standby = False
         self._refusal: FortressError | None = None
         self._parked: deque[tuple[Asking, bytes]] = deque()
+        self._parked_bytes = 0
+        self._busy: FortressError | None = None
 
     @property
     def stale_ms(self) -> int:
@@ -72,6 +75,7 @@ class Gate:
         self._refusal = refusal
         self.is_standby = True
         self.open_until_ns = 0
+        self._busy = None
         self._release()
 
     def open_until(self, until_ns: int) -> None:
@@ -79,7 +83,8 @@ class Gate:
         self._refusal = None
         self.is_standby = False
         self.open_until_ns = until_ns
-        if self._parked and until_ns > time.perf_counter_ns():
+        if (self._parked or self._busy is not None) and until_ns > time.perf_counter_ns():
+            self._busy = None
             self._release()
 
     def passes(self, session: Asking, operation: str, request: Request, message: bytes) -> bool:
@@ -91,26 +96,35 @@ class Gate:
         if operation in OF_EVERY_NODE:
             return True
         if self._refusal is None:
-            if len(self._parked) >= PARKED_MAX:
-                raise Busy("too much waits until this node knows whether it is still primary")
-            self._parked.append((session, bytes(message)))
+            self._park(session, message)
             return False
         is_seen = getattr(request, "min_position", 0) <= self.committed_position
         if is_seen and is_for_standby(operation, request, self.stale_ms):
             return True
         raise type(self._refusal)(self._refusal.message, self._refusal.facts)
 
+    def _park(self, session: Asking, message: bytes) -> None:
+        if self._busy is not None:
+            raise type(self._busy)(self._busy.message, self._busy.facts)
+        if len(self._parked) >= PARKED_MAX or self._parked_bytes + len(message) > PARKED_BYTES_MAX:
+            raise Busy("too much waits until this node knows whether it is still primary")
+        self._parked.append((session, bytes(message)))
+        self._parked_bytes += len(message)
+
     def refuse_parked(self, error: FortressError) -> None:
-        """Tell all who wait here that it takes too long."""
-        parked, self._parked = self._parked, deque()
-        for session, message in parked:
+        """Tell all who wait here that it takes too long, and so whoever comes, until it is known who is primary."""
+        self._busy = error
+        for session, message in self._take_parked():
             if session.is_open:
                 session.refuse_uncounted(decode_envelope(message).request_id, type(error)(error.message, error.facts))
                 session.flush()
 
+    def _take_parked(self) -> deque[tuple[Asking, bytes]]:
+        parked, self._parked, self._parked_bytes = self._parked, deque(), 0
+        return parked
+
     def _release(self) -> None:
-        parked, self._parked = self._parked, deque()
-        for session, message in parked:
+        for session, message in self._take_parked():
             if session.is_open:
                 self._dispatch(session, message)
                 session.flush()

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from fortress.config import PairSettings
-from fortress.errors import Busy, FortressError, LedgerError, NoPrimary, Quarantined
+from fortress.errors import Busy, FortressError, LedgerError, NoPrimary, Quarantined, RetryableError
 from fortress.ledger.engine import Engine
 from fortress.ledger.records import Record
 from fortress.pair import role
@@ -26,6 +26,7 @@ from fortress.pair.events import Wish
 from fortress.pair.messages import Mark
 from fortress.pair.replication import Replication
 from fortress.pair.role_state import Phase
+from fortress.server.gate import NEVER_NS
 from fortress.server.handlers import Dispatcher
 from fortress.server.logs import log_event
 from fortress.server.member_committer import MemberCommitter
@@ -33,6 +34,7 @@ from fortress.server.replica import Replica
 
 DISK_WATCH_S: Final = 1.0
 DISK_WAIT_S: Final = 60.0
+READY_RETRY_S: Final = 1.0
 PROXY_S: Final = 2.0
 """How long a node whose disk failed tries to make the other one primary before it stops."""
 
@@ -71,6 +73,7 @@ class Pairing:
         replication: set before `start`.
         failovers: how often this node took over.
         is_primary: whether this node acts as primary.
+        is_going_down: whether this node is about to end; then it does not start anew, whatever happens.
         unavailable_s: seconds without a primary that this node saw as it took over.
     """
 
@@ -104,7 +107,10 @@ class Pairing:
         self.is_primary = False
         self._is_ready = False
         self._is_ended = False
+        self.is_going_down = False
+        self._is_failing = False
         self._is_busy = False
+        self._readying: asyncio.Task[None] | None = None
         self._busy_timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._follow("")
@@ -120,7 +126,7 @@ class Pairing:
         self._committer.take_commands()
         if not self.is_primary:
             self.is_primary = True
-            self.start_chore(self._become_ready())
+            self._readying = self.start_chore(self._become_ready())
 
     async def _serve_once_stored(self, epoch: int) -> None:
         """Wait for this node's own disk: what it took as standby comes before anything it makes as primary."""
@@ -130,15 +136,18 @@ class Pairing:
             self.serve(epoch)
 
     async def _become_ready(self) -> None:
-        try:
-            await self._make_whole()
-        except FortressError as error:
-            if self.is_primary:
+        """Finish what was left undone, however often that must be begun: the disk may be full, the other node away."""
+        while not self._is_ready:
+            try:
+                await self._make_whole()
+                self._is_ready = True
+            except RetryableError as error:
+                log_event(logger, logging.WARNING, "not ready yet", reason=error.message)
+                await asyncio.sleep(READY_RETRY_S)
+            except FortressError as error:
                 self.fail(error if isinstance(error, LedgerError) else LedgerError(error.message))
-            return
-        if self.is_primary:
-            self._is_ready = True
-            self.allow_reads(self.replication.readable_until_us)
+                return
+        self.allow_reads(self.replication.readable_until_us)
 
     def hold(self) -> None:
         """Keep new commands waiting."""
@@ -169,6 +178,8 @@ class Pairing:
     def stand_by(self, *, is_clean: bool, primary: str) -> None:
         """Take no commands any more; if something would have to be forgotten, start anew."""
         self.is_primary = self._is_ready = self._is_busy = False
+        if self._readying is not None:
+            self._readying.cancel()  # should this node be primary again, it begins anew
         is_clean = is_clean and self._replica.is_clean
         self._follow(primary)
         if not is_clean:
@@ -196,7 +207,8 @@ class Pairing:
     def heard(self, committed: int) -> None:
         """As standby: the primary said how far all is committed; whether this node has all that, it can tell."""
         if committed <= self._committer.committed_lsn:
-            self._gate.fresh_ns = time.perf_counter_ns()
+            # not when it came: it may have been on its way for long, or this process may have stood still
+            self._gate.fresh_ns = max(self._gate.fresh_ns, self.replication.fresh_us * 1000 or NEVER_NS)
         self._gate.committed_position = self._committer.committed_position
 
     def allow_reads(self, until_us: int) -> None:
@@ -206,9 +218,10 @@ class Pairing:
 
     # --- Ends ----
     def restart(self, reason: str, *, truncate_after: Mark | None = None) -> None:
-        """Close everything and start anew."""
-        if not self._is_ended:
+        """Close everything and start anew; a node that goes down leaves that to its next start."""
+        if not self._is_ended and not self.is_going_down:
             self._is_ended = True
+            self.replication.is_halted = True
             self.tell("restarting", {"reason": reason})
             self._on_restart(Restart(reason, truncate_after))
 
@@ -222,9 +235,14 @@ class Pairing:
         except FortressError as error:
             log_event(logger, logging.ERROR, "quarantine not written", reason=error.message)
         self.tell("quarantined", {"reason": reason})
-        self._on_stop(Quarantined(f"this node's data cannot be trusted: {reason}"))
 
-    def crash(self, error: Exception) -> None:
+        async def stop() -> None:
+            await self.replication.errands.settle(PROXY_S)  # the register is told first who is primary now
+            self._on_stop(Quarantined(f"this node's data cannot be trusted: {reason}"))
+
+        self.start_chore(stop())
+
+    def crash(self, error: BaseException) -> None:
         """Stop at once; the next start begins from the disk."""
         if not self._is_ended:
             self._is_ended = True
@@ -232,21 +250,25 @@ class Pairing:
             self._on_stop(LedgerError(f"the pair's part of this node failed: {error!r}"))
 
     def fail(self, error: LedgerError) -> None:
-        """Its disk or its books failed: let the other node be primary if it has everything, then stop."""
-        if self._is_ended:
+        """Its disk or its books failed: let the other node be primary if it has everything, then stop.
+
+        A primary whose disk is the only one that counts stops as a node alone does: nobody could rebuild it.
+        """
+        if self._is_ended or self._is_failing:
             return
+        self._is_failing = self.is_going_down = True
         self._follow("")
         log_event(logger, logging.CRITICAL, "ledger failed", code=error.code, reason=str(error), hint=error.hint)
-        self.start_chore(self._hand_over_and_stop(error))
 
-    async def _hand_over_and_stop(self, error: LedgerError) -> None:
-        self.replication.wish(Wish.storage_failed)
-        deadline = time.monotonic() + PROXY_S
-        while not self._is_ended and time.monotonic() < deadline:
-            await asyncio.sleep(0.01)
-        if not self._is_ended:
-            self._is_ended = True
-            self._on_stop(error)
+        async def stop() -> None:
+            lead = self.replication.state.lead
+            if lead is None or lead.is_paired:
+                self.replication.wish(Wish.storage_failed)  # which ends in quarantine
+            if not self._is_ended:
+                self._is_ended = True
+                self._on_stop(error)
+
+        self.start_chore(stop())
 
     def tell(self, name: str, facts: dict[str, str | int]) -> None:
         """Write an event down, for people and for the log."""
@@ -261,6 +283,7 @@ class Pairing:
     async def stop(self) -> None:
         """End the pair's part of this node."""
         self._is_ended = True
+        self._follow("")  # nothing can be committed from here on, so nobody waits for it
         if self._busy_timer is not None:
             self._busy_timer.cancel()
         await self.replication.stop()
@@ -269,11 +292,19 @@ class Pairing:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._control.close()
 
-    def start_chore(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do something beside, until this node stops."""
+    def start_chore(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Do something beside, until this node stops; a fault in it ends the node."""
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            if not task.cancelled() and (fault := task.exception()) is not None:
+                logger.error("a chore of the pair failed", exc_info=fault)
+                self.crash(fault)
+
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(ended)
+        return task
 
     async def watch_disk(self, is_low: Callable[[], bool]) -> None:
         """Hand over when this node's disk is nearly full, as long as the other one's may have room."""

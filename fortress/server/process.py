@@ -131,6 +131,7 @@ class Process:
         self._imbalance: dict[str, int] = {}
         self._chores: list[asyncio.Task[None]] = []
         self._certificate_expiry = _expiry_of(folder)
+        self._is_ending = False
         self._is_stopping = False
         self._opened = AsyncExitStack()  # what stopping closes, once the start has succeeded
 
@@ -222,6 +223,8 @@ class Process:
             except Refused as refusal:
                 log_event(logger, logging.WARNING, "approved act refused", operation=operation, reason=str(refusal))
         await bank.read(self._erase_people)
+        # Who signed in while this node was standby may have lost a role, or been signed out, on the other one since.
+        self.server.end_signed_in()
 
     def _erase_people(self) -> None:
         """Destroy the keys of the erased, should a crash have come between the entry and that."""
@@ -321,8 +324,14 @@ class Process:
     def _is_disk_full(self) -> bool:
         return bool(self.committer.statistics()["disk_full"])
 
+    def end(self) -> None:
+        """Make the node end in order, whatever else wants it to start anew."""
+        self._is_ending = True
+        self.stopped.set()
+
     def _on_restart(self, restart: Restart) -> None:
-        self.restart = restart
+        if not self._is_ending:
+            self.restart = restart
         self.stopped.set()
 
     def _on_stop(self, error: FortressError) -> None:
@@ -359,6 +368,7 @@ class Process:
         self._is_stopping = True
         settings = self.folder.settings.server
         if self.pairing is not None and self.failure is None and self.restart is None:
+            self.pairing.is_going_down = True
             await self.pairing.replication.leave()
         for chore in self._chores:
             chore.cancel()

@@ -212,6 +212,11 @@ class Server:
             if session.session_id != besides and session_id in (b"", session.session_id):
                 session.finish()
 
+    def end_signed_in(self) -> None:
+        """End the sessions of everybody who is signed in; what they asked before is still answered."""
+        for customer in tuple(self._by_customer):
+            self.end_sessions(customer)
+
     def mark(self, session: Session) -> None:
         """Flush this session with the next `flush`, at the latest in the next turn of the loop."""
         self._marked.append(session)

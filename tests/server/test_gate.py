@@ -147,6 +147,35 @@ def test_waiting_too_long_is_answered_busy() -> None:
     assert door.dispatched == []
 
 
+@pytest.mark.parametrize("is_primary", [True, False])
+def test_after_that_nobody_waits_until_it_is_known_who_is_primary(is_primary: bool) -> None:
+    """Whoever comes is told at once; an end of the time that has passed already changes nothing."""
+    door = Door()
+    door.waiting()
+    door.gate.refuse_parked(Busy("nobody answers", {"why": "test"}))
+    for id in (1, 2):
+        with pytest.raises(Busy) as refused:
+            door.ask(Caller(), id)
+        assert refused.value.facts == {"why": "test"}
+        door.gate.open_until(time.perf_counter_ns())
+    if is_primary:
+        door.gate.open_until(time.perf_counter_ns() + int(OLD_S * 1e9))
+    else:
+        door.stand_by()
+    door.waiting(3)
+
+
+def test_only_so_much_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large requests are fewer; once they have gone on there is room again."""
+    monkeypatch.setattr(gate_module, "PARKED_BYTES_MAX", 2 * len(message(1)))
+    door = Door()
+    for _ in range(2):
+        door.waiting(1, 2)
+        with pytest.raises(Busy):
+            door.ask(Caller(), 3)
+        door.gate.open_until(ALWAYS_NS)
+
+
 def test_only_so_many_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next one is told that it is too much; those who wait go on waiting."""
     monkeypatch.setattr(gate_module, "PARKED_MAX", 2)
