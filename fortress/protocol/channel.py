@@ -19,8 +19,6 @@ from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from nacl.bindings import crypto_scalarmult, crypto_scalarmult_base
-from nacl.exceptions import CryptoError
 
 from fortress.errors import HandshakeFailed, LocalProtocolError, SealBroken
 from fortress.protocol.frames import SEAL_SIZE_BYTES, Buffer
@@ -130,6 +128,9 @@ class _SymmetricState:
         self.hash = hashlib.sha256(self.hash + data).digest()
 
     def mix_key(self, private: bytes, public: bytes) -> None:
+        from nacl.bindings import crypto_scalarmult  # a command that only shows its help needs none of it
+        from nacl.exceptions import CryptoError
+
         try:
             shared = crypto_scalarmult(private, public)
         except CryptoError as exc:  # the all-zero secret that a point of small order gives
@@ -178,6 +179,8 @@ def _public(private: bytes) -> bytes:
     """
     if len(private) != KEY_SIZE_BYTES:
         raise LocalProtocolError(f"a private key has {KEY_SIZE_BYTES} bytes, not {len(private)}")
+    from nacl.bindings import crypto_scalarmult_base
+
     return crypto_scalarmult_base(private)
 
 
