@@ -84,15 +84,6 @@ def _reads_without_a_lease() -> Patches:
     return [(Pairing, "allow_reads", allow)]
 
 
-def _takes_over_at_once_when_cut_off() -> Patches:
-    takeover_due = standby_role.takeover_due
-
-    def due(state: Any) -> int:
-        return 0 if state.follow.is_lost else takeover_due(state)
-
-    return [(standby_role, "takeover_due", due)]
-
-
 def _keeps_a_tail_that_differs() -> Patches:
     return [(membership, "mend", lambda folder, restart: None)]
 
@@ -157,7 +148,6 @@ BUGS: Final[dict[str, Callable[[], Patches]]] = {
     "serves before the promise is written": _serves_before_the_promise_is_written,
     "goes on in its old epoch after a restart": _goes_on_in_its_old_epoch,
     "reads without a lease": _reads_without_a_lease,
-    "takes over at once when it is cut off": _takes_over_at_once_when_cut_off,
     "keeps a tail that differs": _keeps_a_tail_that_differs,
     "applies what is not committed": _applies_what_is_not_committed,
     "forgets nothing when fenced": _forgets_nothing_when_fenced,

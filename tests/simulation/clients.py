@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 HOST = "clients"
-WAIT_S = 1.5
 RATE_TOLERANCE = 1.1
 SLACK_NS = 2_000_000
 
@@ -37,7 +36,11 @@ class Client:
         self._is_finishing = False
         self._count = 0
         self._node = chance.choice(sorted(world.sites))
+        is_watching = number == 0  # reads at both nodes, whoever is primary
+        self._writing = 0.05 if is_watching else chance.choice((0.5, 0.7))
+        self._turning = 0.5 if is_watching else 0.1
         self._pause_s = chance.choice((0.005, 0.02, 0.1))
+        self._wait_s = chance.choice((0.3, 1.5))
 
     def finish(self) -> None:
         """Begin nothing more."""
@@ -61,8 +64,10 @@ class Client:
 
     async def _work(self) -> None:
         while not self._is_finishing:
+            if self.chance.random() < self._turning:
+                self._turn()
             kind = self.chance.random()
-            if kind < 0.5:
+            if kind < self._writing:
                 await self._transfer()
             elif kind < 0.82:
                 await self._read(0)
@@ -156,7 +161,7 @@ class Client:
 
         world.network.send(HOST, name, lambda: self._arrived(name, message, tell))
         try:
-            async with asyncio.timeout(WAIT_S):
+            async with asyncio.timeout(self._wait_s):
                 return await future
         except TimeoutError as error:
             return error, 0, 0

@@ -13,6 +13,7 @@ import random
 import socket
 from collections import deque
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 from tests.simulation.loop import Process, Time
@@ -194,31 +195,34 @@ class Path:
         self.way = (sender, receiver)
         self.reader: End
         self._network = network
-        self._held: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._held: list[tuple[int, Callable[..., None], tuple[Any, ...]]] = []
+        self._number = count()
         self._last_ns = 0
 
     def send(self, act: Callable[..., None], *arguments: Any) -> None:
         """Have the reading side do something, in order, after some time."""
+        item = (next(self._number), act, arguments)
         if self._held or self._network.is_cut(*self.way):
-            self._held.append((act, arguments))
+            self._held.append(item)
         else:
-            self._later(self._network.delay_ns(), act, arguments)
+            self._later(self._network.delay_ns(), item)
 
     def resume(self, wait_ns: int) -> None:
-        held, self._held = self._held, deque()
-        for act, arguments in held:
-            self._later(wait_ns + self._network.delay_ns(), act, arguments)
+        held, self._held = self._held, []
+        # what was on its way when the cut came was held later than what was sent after it
+        for item in sorted(held, key=lambda item: item[0]):
+            self._later(wait_ns + self._network.delay_ns(), item)
 
-    def _later(self, delay_ns: int, act: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    def _later(self, delay_ns: int, item: tuple[int, Callable[..., None], tuple[Any, ...]]) -> None:
         time = self._network.time
         self._last_ns = max(self._last_ns + 1, time.now_ns + delay_ns)
-        time.at(self._last_ns - time.now_ns, lambda: self._arrive(act, arguments))
+        time.at(self._last_ns - time.now_ns, lambda: self._arrive(item))
 
-    def _arrive(self, act: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    def _arrive(self, item: tuple[int, Callable[..., None], tuple[Any, ...]]) -> None:
         if self._network.is_cut(*self.way):
-            self._held.append((act, arguments))
+            self._held.append(item)
         elif self._network.is_up(self.way[1]):
-            act(*arguments)
+            item[1](*item[2])
 
 
 class Connection:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 BANK = "alpha"
 CURRENCY = "EUR"
 CASH = account_number(10_001)
-ACCOUNTS = tuple(account_number(number) for number in range(10_002, 10_008))
+ACCOUNTS = tuple(account_number(number) for number in range(10_002, 10_006))
 OPENING = 1_000
 CUSTOMER = 1
 SEGMENT_BYTES = 128 * 1024
