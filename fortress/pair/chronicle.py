@@ -73,6 +73,7 @@ SENTENCES: Final[dict[str, str]] = {
     "quarantined": "takes no part until it is rebuilt: {reason}",
     "peer_rejected": "turned away who called as the other node: {reason}",
     "register_unreachable": "does not reach the register: {reason}",
+    "register_exchanged": "finds another register than before: {now} instead of {before}",
     # what operators did to its folder
     "forced": "was made primary by an operator, who gave up what only the other node had",
     "rejoined": "begins anew as an empty member; its old data was put aside",
