@@ -198,6 +198,27 @@ class NoPrimary(RetryableError):
     hint = "it settles by itself, as a rule within seconds; 'fortress status' shows what the nodes wait for"
 
 
+class GatewayUnreachable(RetryableError):
+    """The gateway to other banks does not answer; nothing was paid."""
+
+    code = 3010
+    hint = "try again with the same id; payments within this bank go on"
+
+
+class BankUnreachable(RetryableError):
+    """The other bank is not connected to the gateway at the moment; nothing was paid."""
+
+    code = 3011
+    hint = "try again with the same id; 'fortress bank list' shows which banks are connected"
+
+
+class PaymentUnfinished(RetryableError):
+    """The payment was stopped before it was decided; nothing was paid."""
+
+    code = 3012
+    hint = "try again with the same id: it is a new attempt of the same payment"
+
+
 class ProtocolError(FortressError):
     """What was sent breaks the protocol."""
 
@@ -438,6 +459,13 @@ class RegisterStale(PairError):
 
     code = 7005
     hint = "stop both nodes, then tell the register who is primary with 'fortress witness DIR --reset'"
+
+
+class BankRejected(PairError):
+    """Whoever calls at the gateway is not the bank it says it is, or not welcome there."""
+
+    code = 7006
+    hint = "compare the bank's name and authority with 'fortress bank show' at the gateway"
 
 
 def status_name(status: int) -> str:

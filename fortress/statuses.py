@@ -59,6 +59,18 @@ class Status(IntEnum):
     order_signature_invalid = 45
     order_signature_required = 46
     account_kind_not_allowed = 47
+    payee_bank_unknown = 48
+    bank_suspended = 49
+    exceeds_debit_cap = 50
+    order_expired = 51
+    payment_unknown = 52
+    payment_already_decided = 53
+    hold_of_payment = 54
+    bank_unknown = 55
+    bank_state_conflict = 56
+    window_not_settled = 57
+    payment_given_up = 58
+    settlement_account_missing = 59
 
 
 STATUS_SENTENCES: dict[Status, str] = {
@@ -110,6 +122,18 @@ STATUS_SENTENCES: dict[Status, str] = {
     Status.order_signature_invalid: "the signature of the payment order is not right",
     Status.order_signature_required: "this account takes only signed payment orders",
     Status.account_kind_not_allowed: "this kind of account cannot be used here",
+    Status.payee_bank_unknown: "the payee's bank is not known to the gateway",
+    Status.bank_suspended: "the payer's or the payee's bank is suspended at the gateway",
+    Status.exceeds_debit_cap: "the payer's bank has used up its net debit cap at the gateway",
+    Status.order_expired: "the order came after the time up to which it was valid",
+    Status.payment_unknown: "no payment has this id",
+    Status.payment_already_decided: "this payment was decided before",
+    Status.hold_of_payment: "this hold belongs to a payment between banks, which alone can end it",
+    Status.bank_unknown: "no bank has this name here",
+    Status.bank_state_conflict: "the bank is already in that state",
+    Status.window_not_settled: "not every bank has carried out all payments of this window yet",
+    Status.payment_given_up: "this payment was given up before it was decided; nothing was paid",
+    Status.settlement_account_missing: "this bank keeps no settlement account in this currency",
 }
 
 STATUS_HINTS: dict[Status, str] = {
@@ -121,4 +145,11 @@ STATUS_HINTS: dict[Status, str] = {
     Status.account_unknown: "'fortress account list' shows the accounts you may use",
     Status.currency_mismatch: "send in the currency of both accounts",
     Status.approval_needs_another_person: "ask another administrator to run 'fortress approve'",
+    Status.payee_bank_unknown: "'fortress bank list' shows the banks that can be paid",
+    Status.exceeds_debit_cap: "try again with a new id after settlement, or send less",
+    Status.order_expired: "make a new payment with a new id if it is still wanted",
+    Status.hold_of_payment: "'fortress payment show ID' tells where it stands",
+    Status.bank_unknown: "'fortress bank list' shows the banks",
+    Status.window_not_settled: "wait until 'fortress payment list --in-doubt' is empty, then close it again",
+    Status.settlement_account_missing: "ask the bank's operator: payments to other banks go through such an account",
 }

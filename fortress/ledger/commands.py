@@ -82,6 +82,55 @@ class ReleaseHold(Command, frozen=True):
     state: int
 
 
+class PlacePayment(Command, frozen=True):
+    """Reserve money for one leg of a payment between banks; only committing or aborting it ends the hold.
+
+    At the payer's bank it goes from the payer to the settlement account and the payer asks; at the payee's bank from
+    the settlement account to the payee, at a gateway between two banks' positions, and the switch asks.
+    ``not_after_us``: refuse what is placed later (0: no bound); it is no part of what tells a repeat from another use.
+    """
+
+    id: bytes
+    debit: int
+    credit: int
+    amount: int
+    currency: str
+    counterparty: str
+    reference: str = ""
+    order_signature: bytes = b""
+    not_after_us: int = 0
+
+
+class CommitPayment(Command, frozen=True):
+    """Post the whole hold of a payment; ``gateway_sequence`` is the gateway's decision (0 at the gateway itself)."""
+
+    id: bytes
+    gateway_sequence: int = 0
+
+
+class AbortPayment(Command, frozen=True):
+    """Void the hold of a payment; an unknown id is remembered as refused, so that its placing cannot come later."""
+
+    id: bytes
+    reason: int
+
+
+class ChangeBank(Command, frozen=True):
+    """Add a bank to this gateway, suspend or resume it (``act``: add, suspend, resume)."""
+
+    id: bytes
+    bank: str
+    act: str
+    authority: bytes = b""
+
+
+class CloseWindow(Command, frozen=True):
+    """End the settlement window at the position ``to``; the next one begins behind it."""
+
+    id: bytes
+    to: int
+
+
 class ReverseMoney(Command, frozen=True):
     """Undo the transfer ``original``, whole (0) or in part."""
 

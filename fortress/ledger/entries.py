@@ -36,7 +36,9 @@ class Posted(Entry, frozen=True, tag=VERSION + 2):
     """Money moved. ``held`` is the hold's amount when a hold was posted (its rest is freed), else 0.
 
     ``value_date`` is empty for the day of ``time_us``; ``original`` is the id that a reversal undoes, else empty;
-    ``gateway_sequence`` is 0 within one bank; ``order_signature`` is the customer's over the order, or empty.
+    ``gateway_sequence`` is 0 within one bank, else the position of the decision in the gateway's ledger;
+    ``order_signature`` is the customer's over the order, or empty; ``counterparty`` is ``bank/number`` of the account
+    on the other side of a payment between banks (at a gateway: ``payer's>payee's``), or empty.
     """
 
     id: bytes
@@ -54,10 +56,14 @@ class Posted(Entry, frozen=True, tag=VERSION + 2):
     original: bytes = b""
     gateway_sequence: int = 0
     order_signature: bytes = b""
+    counterparty: str = ""
 
 
 class HoldPlaced(Entry, frozen=True, tag=VERSION + 3):
-    """Money reserved; ``debit_pending`` and ``credit_pending`` are the accounts' counters after it."""
+    """Money reserved; ``debit_pending`` and ``credit_pending`` are the accounts' counters after it.
+
+    ``counterparty`` as in :class:`Posted`.
+    """
 
     id: bytes
     debit: int
@@ -69,12 +75,15 @@ class HoldPlaced(Entry, frozen=True, tag=VERSION + 3):
     debit_pending: int
     credit_pending: int
     actor: int
-    gateway_sequence: int = 0
     order_signature: bytes = b""
+    counterparty: str = ""
 
 
 class HoldReleased(Entry, frozen=True, tag=VERSION + 4):
-    """A hold was voided or expired (``state``); the counters are those after it."""
+    """A hold was voided or expired (``state``); the counters are those after it.
+
+    ``reason`` is why a payment between banks was given up: a status, or the code of an error (1000 and more); else 0.
+    """
 
     id: bytes
     state: int
@@ -84,6 +93,7 @@ class HoldReleased(Entry, frozen=True, tag=VERSION + 4):
     debit_pending: int
     credit_pending: int
     actor: int
+    reason: int = 0
 
 
 class Refused(Entry, frozen=True, tag=VERSION + 5):
@@ -213,6 +223,32 @@ class SessionEnded(Entry, frozen=True, tag=VERSION + 15):
     until_us: int
 
 
+class BankChanged(Entry, frozen=True, tag=VERSION + 16):
+    """A bank was added to this gateway, suspended or resumed (``act``); all is given as it is after it.
+
+    ``number`` counts the gateway's banks from 1; their position accounts are owned by ``-number``. ``authority`` is the
+    DER certificate of the bank's own authority: whoever shows a certificate of it for this name is that bank.
+    """
+
+    id: bytes
+    number: int
+    bank: str
+    act: str
+    state: int
+    authority: bytes
+    actor: int
+
+
+class WindowClosed(Entry, frozen=True, tag=VERSION + 17):
+    """A settlement window ended: the payments decided at the positions after ``after`` and up to ``to``."""
+
+    id: bytes
+    number: int
+    after: int
+    to: int
+    actor: int
+
+
 AnyEntry = (
     LedgerOpened
     | Posted
@@ -229,6 +265,8 @@ AnyEntry = (
     | ApprovalAsked
     | ApprovalDecided
     | SessionEnded
+    | BankChanged
+    | WindowClosed
 )
 KINDS: dict[int, type[Entry]] = {
     cls.__struct_config__.tag: cls  # type checked below: every kind has an int tag

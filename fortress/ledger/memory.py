@@ -71,6 +71,7 @@ class Memory:
 
     def __init__(self, *, account_cache_max: int = 131_072, id_cache_max: int = 131_072) -> None:
         self.currencies: dict[str, int] = {}
+        self.settlements: dict[str, int] = {}  # currency -> the settlement account
         self.administrators: set[int] = set()
         self.approvals: dict[bytes, Approval] = {}  # those that wait; a decided one is known by its id
         self.invitations: dict[bytes, Invitation] = {}  # those not used

@@ -12,6 +12,7 @@ from enum import IntEnum
 
 INTEGER_MAX = 2**63 - 1
 DAY_US = 86_400_000_000
+NEVER_US = INTEGER_MAX  # when the hold of a payment between banks expires
 BANK = 0  # the bank itself, as owner of accounts and as actor
 ROLES = ("customer", "teller", "administrator", "auditor")
 CHECK_DIGITS_MODULUS = 97
@@ -46,6 +47,7 @@ class TransferKind(IntEnum):
     payment_in = 5
     fee = 6
     reversal = 7
+    clearing = 8
 
 
 class HoldState(IntEnum):
@@ -55,6 +57,13 @@ class HoldState(IntEnum):
     posted = 2
     voided = 3
     expired = 4
+
+
+class BankState(IntEnum):
+    """Whether a gateway serves a bank; numbered for ever."""
+
+    active = 1
+    suspended = 2
 
 
 class CustomerState(IntEnum):
@@ -171,6 +180,18 @@ class Approval:
 
 
 @dataclass(slots=True, eq=False)
+class MemberBank:
+    """A bank as its gateway knows it; ``authority`` is the DER certificate of the bank's own authority."""
+
+    number: int
+    bank: str
+    state: int
+    authority: bytes
+    added_us: int
+    position: int = 0
+
+
+@dataclass(slots=True, eq=False)
 class Invitation:
     """A one-use code with which a person registers; only the code's hash is kept."""
 
@@ -189,12 +210,18 @@ class Actor:
     roles: frozenset[str]
 
     @property
+    def is_switch(self) -> bool:
+        """True for the node's own part in payments between banks."""
+        return "switch" in self.roles
+
+    @property
     def is_cashier(self) -> bool:
         """True for staff that may move money between anybody's accounts."""
         return "teller" in self.roles or "administrator" in self.roles
 
 
 BANK_ACTOR = Actor(BANK, frozenset(("administrator",)))
+SWITCH_ACTOR = Actor(BANK, frozenset(("switch",)))  # no person can be given this role
 
 
 def account_number(sequence: int) -> int:

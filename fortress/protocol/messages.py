@@ -70,6 +70,15 @@ from fortress.protocol.money import (
     Void,
     Withdraw,
 )
+from fortress.protocol.payments import (
+    GetPayment,
+    ListPayments,
+    Pay,
+    PaymentAnswer,
+    PaymentsAnswer,
+    PaymentView,
+    ResolvePayment,
+)
 from fortress.protocol.reading import (
     Consistency,
     ConsistencyAnswer,
@@ -104,6 +113,19 @@ from fortress.protocol.sessions import (
     SessionsAnswer,
     SignedIn,
     Whoami,
+)
+from fortress.protocol.switching import (
+    AddBank,
+    BanksAnswer,
+    CloseWindow,
+    GetWindow,
+    ListBanks,
+    ListPositions,
+    ListWindows,
+    PositionsAnswer,
+    SuspendBank,
+    WindowsAnswer,
+    WindowView,
 )
 
 EVERYBODY: tuple[str, ...] = ()  # also without a login
@@ -181,6 +203,17 @@ OPERATIONS: dict[str, Operation] = {
         Operation("list_approvals", ListApprovals, ApprovalsAnswer, AUDITORS),
         Operation("trail", Trail, TrailAnswer, AUDITORS),
         Operation("trial_balance", TrialBalance, TrialBalanceAnswer, AUDITORS),
+        Operation("pay", Pay, PaymentAnswer, ("customer", *CASHIERS), writes=True),
+        Operation("payment", GetPayment, PaymentView, SIGNED_IN),
+        Operation("payments", ListPayments, PaymentsAnswer, SIGNED_IN),
+        Operation("resolve_payment", ResolvePayment, Done, ADMINISTRATORS, writes=True),
+        Operation("banks", ListBanks, BanksAnswer, SIGNED_IN),
+        Operation("add_bank", AddBank, Done, ADMINISTRATORS, writes=True),
+        Operation("suspend_bank", SuspendBank, Done, ADMINISTRATORS, writes=True),
+        Operation("positions", ListPositions, PositionsAnswer, AUDITORS),
+        Operation("windows", ListWindows, WindowsAnswer, AUDITORS),
+        Operation("window", GetWindow, WindowView, AUDITORS),
+        Operation("close_window", CloseWindow, Done, ADMINISTRATORS, writes=True),
     )
 }
 

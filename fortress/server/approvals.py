@@ -17,19 +17,22 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from fortress.errors import Refused, Status
+from fortress.errors import Refused, Status, UnknownOperation
 from fortress.ledger.commands import AskApproval, ChangeAccount, ChangeCustomer, DecideApproval
 from fortress.ledger.entries import ApprovalAsked
 from fortress.ledger.model import Actor
 from fortress.protocol import administration as messages
+from fortress.protocol import payments, switching
 from fortress.protocol.fields import Done
 from fortress.protocol.messages import OPERATIONS
 from fortress.server.bank import Bank, accepted, derived_id
 from fortress.server.node import Node
+from fortress.server.ports import Switch
 from fortress.server.session import Session
 
 _STAFF = frozenset(("teller", "administrator", "auditor"))
 _NO_PROOF = bytes(32)
+_ABOUT_NOBODY = frozenset(("set_limits", "add_bank", "resolve_payment"))
 _encode = msgspec.msgpack.Encoder().encode
 SUMMARY_LENGTH_MAX = 500
 
@@ -82,6 +85,26 @@ async def _create_user(node: Node, actor: Actor, request: messages.CreateUser) -
     )
 
 
+async def _add_bank(node: Node, actor: Actor, request: switching.AddBank) -> Done:
+    return await switch_of(node).add_bank(actor, request)
+
+
+async def _resolve_payment(node: Node, actor: Actor, request: payments.ResolvePayment) -> Done:
+    side = node.ports.payments or switch_of(node)
+    return await side.resolve_payment(actor, request)
+
+
+def switch_of(node: Node) -> Switch:
+    """Give what makes this node a gateway.
+
+    Raises:
+        UnknownOperation: it is none.
+    """
+    if node.ports.switch is None:
+        raise UnknownOperation("this node is a bank's; only a gateway does this")
+    return node.ports.switch
+
+
 # --- How it reads: to administrators with the name, in the journal without -------------------------------------------
 def _roles_summary(r: messages.SetRole, who: str) -> str:
     return f"give {who} the roles {', '.join(r.roles)}"
@@ -102,6 +125,14 @@ def _creation_summary(r: messages.CreateUser, who: str) -> str:
     return f"create {who} with the roles {', '.join(r.roles)}"
 
 
+def _bank_summary(r: switching.AddBank, who: str) -> str:
+    return f"let bank {r.bank} owe up to {r.cap_minor} {r.currency} in minor units"
+
+
+def _resolution_summary(r: payments.ResolvePayment, who: str) -> str:
+    return f"{r.act} payment {r.payment.hex()} by hand"
+
+
 def is_staff_role(roles: list[str]) -> bool:
     """Tell whether one of the roles is more than a customer's."""
     return not _STAFF.isdisjoint(roles)
@@ -120,6 +151,8 @@ ACTS: dict[str, Act] = {
     "set_role": Act(_set_role, lambda r: True, _roles_summary),
     "erase": Act(_erase, lambda r: True, _erase_summary),
     "set_limits": Act(_set_limits, lambda r: True, _limits_summary),
+    "add_bank": Act(_add_bank, lambda r: True, _bank_summary),
+    "resolve_payment": Act(_resolve_payment, lambda r: True, _resolution_summary),
     "create_user": Act(_create_user, lambda r: is_staff_role(r.roles), _creation_summary),
 }
 
@@ -162,7 +195,7 @@ async def _subject(node: Node, operation: str, request: Any) -> str:
         if await node.bank.customer_number(request.username):
             raise Refused(Status.username_taken)
         return "a customer"
-    if operation == "set_limits":
+    if operation in _ABOUT_NOBODY:
         return ""
     return f"customer {(await node.bank.customer_named(request.username)).customer}"
 
@@ -176,7 +209,7 @@ def _plain(request: Any) -> bytes:
 
 
 async def _keep(node: Node, operation: str, request: Any) -> bytes:
-    if operation == "set_limits":
+    if operation in _ABOUT_NOBODY:
         return _encode(Kept(b"", _plain(request)))
     handle = node.desk.handle_of(request.username)
     return _encode(Kept(handle, await node.bank.read(node.bank.vault.seal_person, handle, _plain(request))))

@@ -13,6 +13,7 @@ from fortress.errors import OK
 from fortress.ledger.keyring import Keyring
 from fortress.protocol.administration import StatusAnswer
 from fortress.server.login import LoginDesk
+from fortress.server.ports import Ports
 from fortress.server.statistics import Statistics
 from fortress.server.throttle import Throttle
 from fortress.server.tokens import Tokens
@@ -54,6 +55,7 @@ class Node:
         tokens: of the sessions.
         throttle: of failed logins.
         statistics: its counters.
+        ports: where payments between banks are plugged in.
         standing: tells where it stands in its pair; None: it is alone.
         started_s: monotonic time of the start.
     """
@@ -68,6 +70,7 @@ class Node:
     throttle: Throttle
     statistics: Statistics
     standing: Callable[[], Standing] | None = None
+    ports: Ports = field(default_factory=Ports)
     started_s: float = field(default_factory=time.monotonic)
 
     def status(self) -> StatusAnswer:

@@ -34,7 +34,16 @@ from fortress.ledger.engine import Engine
 from fortress.ledger.model import BANK, BANK_ACTOR, AccountKind, HoldState
 from fortress.ledger.vault import Vault
 from fortress.protocol.accounts import Profile
-from fortress.server import administration_handlers, approvals, logs, money_handlers, reading_handlers, session_handlers
+from fortress.server import (
+    administration_handlers,
+    approvals,
+    logs,
+    money_handlers,
+    payment_handlers,
+    reading_handlers,
+    session_handlers,
+    switch_handlers,
+)
 from fortress.server.bank import Bank, Person, accepted, derived_id, now_us
 from fortress.server.committer import Committer, CommitterSettings
 from fortress.server.folder import Folder, data_folder
@@ -125,6 +134,8 @@ class Process:
                 *money_handlers.MONEY_HANDLERS,
                 *reading_handlers.READING_HANDLERS,
                 *administration_handlers.ADMINISTRATION_HANDLERS,
+                *payment_handlers.PAYMENT_HANDLERS,
+                *switch_handlers.SWITCH_HANDLERS,
             ),
         )
         self.pairing: Pairing | None = None

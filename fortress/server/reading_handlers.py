@@ -173,14 +173,25 @@ async def handle_resolve(node: Node, session: Session, request: accounts.Resolve
     bank = node.bank
     where, _, payee = request.payee.rpartition("/")
     if where not in ("", node.settings.node.bank):
-        raise Refused(Status.credit_account_unknown)
+        if node.ports.payments is None:
+            raise Refused(Status.credit_account_unknown)
+        return await node.ports.payments.resolve(where, payee, request.currency)
+    return await resolve_own(bank, payee, request.currency)
+
+
+async def resolve_own(bank: Bank, payee: str, currency: str) -> accounts.ResolveAnswer:
+    """Find the account and the name of a payee of this bank, by account number or username.
+
+    Raises:
+        Refused: there is none.
+    """
     if payee.isascii() and payee.isdecimal():
         account = await bank.account(int(payee)) if len(payee) <= 19 else None
     else:
         customer = await bank.customer_named(payee.lower())
         account = await bank.account(customer.default_account) if customer.default_account else None
-        if account is not None and request.currency and account.currency != request.currency:
-            account = await _account_in(bank, customer, request.currency)
+        if account is not None and currency and account.currency != currency:
+            account = await _account_in(bank, customer, currency)
     if account is None or not account.owner:
         raise Refused(Status.credit_account_unknown)
     await bank.committed(account.last_position)
