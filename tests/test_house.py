@@ -52,6 +52,7 @@ PURE_MODULES = {
         "witness_messages",
     )
 }
+PURE_MODULES |= {f"fortress.gateway.{name}" for name in ("reconcile",)}
 PURE_FRIENDS = {"fortress.errors"}
 WORLD = set(
     "aiohttp apsw asyncio concurrent io multiprocessing os pathlib random secrets select selectors signal socket "
