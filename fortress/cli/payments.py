@@ -74,7 +74,7 @@ def pay_command(
             return
         say(call, f"to {name or to}, account {credit}; id {format_id(id)}")
         with telling(currency=money.currency, id=format_id(id)):
-            payment = await me.pay(str(credit), money, reference=reference, id=id, from_account=source)
+            payment = await me.pay(str(credit), money, reference=reference, id=id, from_=source)
         show_payment(call, payment, money, f"Sent {money} to {name or to}.", to=str(credit))
 
     visit(call, send)

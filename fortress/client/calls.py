@@ -63,6 +63,7 @@ class Calls:
     Attributes:
         position: the highest journal position that the bank has confirmed to this client.
         signed_in: the session, once there is one.
+        signing_seed: of the key that signs payment orders; empty if this process has not seen the login.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Calls:
         self.deadline_s = deadline_s
         self.position = 0
         self.signed_in: SignedIn | None = None
+        self.signing_seed = b""
         self.route = Route(address, trust, on_open=self._resume, agent=agent, timeout_s=timeout_s)
         self._replica: Replica | None = None
         if stale_ms_max and self.route.has_choice:
@@ -227,8 +229,8 @@ class Calls:
             self._renewal = asyncio.get_running_loop().create_task(self._keep_renewed())
 
     def forget_session(self) -> None:
-        """Stop renewing and forget the token."""
-        self.signed_in = None
+        """Stop renewing, and forget the token and what signs orders."""
+        self.signed_in, self.signing_seed = None, b""
         if self._renewal is not None:
             self._renewal.cancel()
             self._renewal = None

@@ -2,7 +2,7 @@
 
 async with fortress.connect("fortress://127.0.0.1:7611/a", ca="ca.crt") as bank:
     me = await bank.login("alice", password)
-    payment = await me.pay("ines", "12.50 EUR", reference="Lunch")
+    payment = await me.pay("b/ines", "12.50 EUR", reference="Lunch")
 """
 
 from __future__ import annotations
@@ -160,6 +160,7 @@ class Client:
             )
             signed_in = await link.request("register", Register(code, username, material, name), timeout_s)
             self._calls.begin_session(link, signed_in)
+            self._calls.signing_seed = key.signing_seed
 
         await self._calls.converse("register", flow)
         return self._me()

@@ -29,13 +29,14 @@ class LoginKey:
 
     Attributes:
         public: what the bank knows.
+        signing_seed: of the key that signs payment orders.
     """
 
-    __slots__ = ("_secret", "_signing_seed", "public")
+    __slots__ = ("_secret", "public", "signing_seed")
 
     def __init__(self, seed: bytes) -> None:
         self._secret = schnorr.secret_from_seed(seed)
-        self._signing_seed = schnorr.order_signing_seed(seed)
+        self.signing_seed = schnorr.order_signing_seed(seed)
         self.public = schnorr.public_key(self._secret)
 
     def prove(self, r: bytes, c: bytes) -> bytes:
@@ -46,7 +47,7 @@ class LoginKey:
         """Give the public half of the key that signs payment orders."""
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-        return Ed25519PrivateKey.from_private_bytes(self._signing_seed).public_key().public_bytes_raw()
+        return Ed25519PrivateKey.from_private_bytes(self.signing_seed).public_key().public_bytes_raw()
 
 
 def commit() -> tuple[bytes, bytes]:

@@ -70,5 +70,6 @@ async def sign_in(calls: Calls, login: Login) -> None:
         proof = await login.answer(link.handshake_hash, r, commitment, challenge)
         signed_in = await link.request("login_finish", LoginFinish(proof), timeout_s)
         calls.begin_session(link, signed_in)
+        calls.signing_seed = (await login.key(challenge)).signing_seed
 
     await calls.converse("login_finish", flow)

@@ -9,6 +9,7 @@ from fortress.client.calls import Calls
 from fortress.client.ids import new_id
 from fortress.client.payments import Payments
 from fortress.client.reading import Reading
+from fortress.client.switching import Switching
 from fortress.errors import NotSignedIn, TokenRejected
 from fortress.protocol.accounts import AccountView, GetProfile, OpenAccount, Profile, ProfileAnswer, SetProfile
 from fortress.protocol.administration import CloseAccount, UserAnswer
@@ -24,12 +25,14 @@ class Me(Payments, Reading):
 
     Attributes:
         administration: what tellers, administrators and auditors may do besides.
+        switching: what operators of a gateway may do, and those of a bank with payments in doubt.
     """
 
     def __init__(self, calls: Calls) -> None:
         Payments.__init__(self, calls)
         Reading.__init__(self, calls)
         self.administration = Administration(calls)
+        self.switching = Switching(calls)
 
     @property
     def signed_in(self) -> SignedIn:

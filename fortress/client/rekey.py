@@ -40,6 +40,7 @@ async def change_password(calls: Calls, username: str, old: str, new: str) -> No
         await link.request("change_key", ChangeKey(material, commitment, proof), timeout_s)
 
     await calls.converse("change_key", flow)
+    calls.signing_seed = new_key.signing_seed
     try:
         await calls.renew()
     except AuthenticationError:

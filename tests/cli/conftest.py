@@ -236,8 +236,8 @@ class FakeBank:
     def _payment(self, id: bytes, currency: str = "EUR") -> Payment:
         return Payment(id, "done", 8, datetime(2026, 3, 31, tzinfo=UTC), Money(8750, currency), self.replayed)
 
-    async def pay(self, payee: str, amount: Money, *, reference: str, id: bytes, from_account: int | None) -> Payment:
-        self.note("pay", payee, str(amount), reference, from_account)
+    async def pay(self, payee: str, amount: Money, *, reference: str, id: bytes, from_: int | None) -> Payment:
+        self.note("pay", payee, str(amount), reference, from_)
         return self._payment(id)
 
     async def deposit(self, account: int, amount: Money, *, reference: str, id: bytes = ID) -> Payment:

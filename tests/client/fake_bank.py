@@ -25,9 +25,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from fortress import authority
+from fortress.client.credentials import LoginKey
 from fortress.errors import (
+    BankUnreachable,
     Busy,
     FortressError,
+    GatewayUnreachable,
     LoginFailed,
     NoPrimary,
     NotPrimary,
@@ -48,6 +51,8 @@ from fortress.protocol.connection import ServerConnection
 from fortress.protocol.fields import Done
 from fortress.protocol.identity import sign_identity
 from fortress.protocol.money import HoldView, TransferAnswer, TransfersAnswer
+from fortress.protocol.orders import Order, PaymentOrder, verify_order
+from fortress.protocol.payments import PaymentAnswer, PaymentsAnswer, PaymentStep, PaymentView
 from fortress.protocol.reading import (
     ConsistencyAnswer,
     EntryPush,
@@ -57,6 +62,7 @@ from fortress.protocol.reading import (
     ReceiptAnswer,
 )
 from fortress.protocol.sessions import HelloAnswer, LoginChallenge, SignedIn
+from fortress.protocol.switching import BanksAnswer, BankView
 
 BANK = "a"
 CURRENCY = "EUR"
@@ -66,7 +72,12 @@ REFUSALS: dict[str, type[FortressError]] = {
     "busy": Busy,
     "no_primary": NoPrimary,
     "distrusted": ServerNotTrusted,
+    "no_gateway": GatewayUnreachable,
+    "no_bank": BankUnreachable,
+    "over": TokenRejected,
 }
+ELSEWHERE = 900
+"""The account through which payments to other banks go."""
 
 
 def now_us() -> int:
@@ -107,6 +118,8 @@ class User:
     parameters: schnorr.KdfParameters
     account: int
     profile: Profile = Profile()
+    signing: bytes = b""
+    signed_orders_only: bool = False
 
 
 @dataclass
@@ -124,6 +137,8 @@ class Books:
     tree: merkle.Tree = field(default_factory=merkle.Tree)
     key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     on_entry: list[Callable[[HistoryRow], None]] = field(default_factory=list)
+    payments: dict[bytes, PaymentView] = field(default_factory=dict)
+    signatures: dict[bytes, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # position 1 is the opening of the ledger, which concerns no account
@@ -133,7 +148,9 @@ class Books:
 
     def add_user(self, username: str, seed: bytes, balance: int = 0) -> User:
         public = schnorr.public_key(schnorr.secret_from_seed(seed))
-        return self.enrol(username, public, bytes(16), schnorr.KdfParameters(), balance)
+        user = self.enrol(username, public, bytes(16), schnorr.KdfParameters(), balance)
+        user.signing = LoginKey(seed).signing_public()
+        return user
 
     def enrol(
         self, username: str, public: bytes, salt: bytes, parameters: schnorr.KdfParameters, balance: int = 0
@@ -457,7 +474,10 @@ class FakeSession(asyncio.Protocol):
         return AccountsAnswer([self.books.view(self.me.account)])
 
     def handle_resolve(self, fields: Any) -> ResolveAnswer:
-        user = self.books.users.get(fields.payee)
+        bank, _, name = fields.payee.rpartition("/")
+        if bank and bank != self.node.bank:
+            return ResolveAnswer(4711, name.title(), fields.currency or CURRENCY)
+        user = self.books.users.get(name)
         if user is None:
             raise Refused(Status.credit_account_unknown)
         return ResolveAnswer(user.account, user.profile.name, CURRENCY)
@@ -465,8 +485,53 @@ class FakeSession(asyncio.Protocol):
     def handle_transfer(self, fields: Any) -> TransferAnswer:
         if self.me.account != fields.debit:
             raise Refused(Status.debit_account_unknown)
+        self.check_signature(fields, Order, credit=fields.credit, value_date=fields.value_date)
         order = (fields.debit, fields.credit, fields.amount_minor, fields.currency, fields.reference)
         return self.books.move(fields.id, fields.debit, fields.credit, fields.amount_minor, order, fields.reference)
+
+    def check_signature(self, fields: Any, kind: Any, **more: Any) -> None:
+        signature = fields.order_signature
+        if self.me.signed_orders_only and not signature:
+            raise Refused(Status.order_signature_required)
+        named = {name: getattr(fields, name) for name in ("id", "debit", "amount_minor", "currency", "reference")}
+        order = kind(bank=self.node.bank, **named, **more)
+        if signature and not verify_order(order, signature=signature, signing_key=self.me.signing):
+            raise Refused(Status.order_signature_invalid)
+        self.books.signatures[fields.id] = signature
+
+    def handle_pay(self, fields: Any) -> PaymentAnswer:
+        if self.me.account != fields.debit:
+            raise Refused(Status.debit_account_unknown)
+        self.check_signature(fields, PaymentOrder, payee=fields.payee, not_after_us=fields.not_after_us)
+        if 0 < fields.not_after_us < now_us() and fields.id not in self.books.done:
+            raise Refused(Status.order_expired, {"not_after_us": fields.not_after_us})
+        bank, _, number = fields.payee.partition("/")
+        is_own = bank == self.node.bank
+        credit = int(number) if is_own else ELSEWHERE
+        self.books.balances.setdefault(ELSEWHERE, 0)
+        order = (fields.debit, fields.payee, fields.amount_minor, fields.currency, fields.reference)
+        done = self.books.move(fields.id, fields.debit, credit, fields.amount_minor, order, fields.reference)
+        sequence = 0 if is_own else done.position
+        steps = [PaymentStep(self.node.bank, "held", done.time_us, done.position)]
+        sums = (fields.amount_minor, fields.currency, fields.reference, sequence)
+        payer = f"{self.node.bank}/{fields.debit}"
+        self.books.payments[fields.id] = PaymentView(fields.id, "done", payer, fields.payee, *sums, steps=steps)
+        return PaymentAnswer(done.position, done.time_us, done.balance_minor, sequence, done.replayed)
+
+    def handle_payment(self, fields: Any) -> PaymentView:
+        if fields.id not in self.books.payments:
+            raise Refused(Status.payment_unknown)
+        view = self.books.payments[fields.id]
+        return view if fields.everywhere else msgspec.structs.replace(view, steps=[])
+
+    def handle_payments(self, fields: Any) -> PaymentsAnswer:
+        wanted = [] if fields.in_doubt else list(reversed(self.books.payments.values()))
+        rest = wanted[fields.cursor :]
+        page = rest[: fields.limit]
+        return PaymentsAnswer(page, fields.cursor + len(page) if len(rest) > len(page) else 0)
+
+    def handle_banks(self, fields: Any) -> BanksAnswer:
+        return BanksAnswer([BankView("b", "active", True)])
 
     def handle_transfers(self, fields: Any) -> TransfersAnswer:
         statuses = []

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from fortress.client import payments
+from fortress.client.client import Client
+from fortress.client.credentials import LoginKey
 from fortress.client.ids import new_id
 from fortress.client.me import Me
 from fortress.client.money import Money
 from fortress.client.payments import moment
 from fortress.errors import AmountInvalid, Refused, Status, UsageError
 from fortress.protocol.money import TransferRow
+from fortress.protocol.orders import PaymentOrder, sign_order
+from tests.client.conftest import ALICE_SEED
 from tests.client.fake_bank import Books, FakeNode
 
 
@@ -33,9 +38,72 @@ async def test_a_payee_may_be_named_in_several_ways(alice: Me, books: Books, pay
     assert books.balances[101] == 100
 
 
-@pytest.mark.parametrize("payee", ["b/ines", "", "a/"])
-async def test_a_payee_elsewhere_or_nowhere_is_told_before_sending(alice: Me, node: FakeNode, payee: str) -> None:
-    """Nothing is sent for a payee whom this bank cannot reach."""
+@pytest.mark.parametrize(("payee", "number"), [("b/4711", "4711"), ("b/ines", "4711"), ("b/123456", "123456")])
+async def test_a_payee_may_be_at_another_bank(alice: Me, books: Books, node: FakeNode, payee: str, number: str) -> None:
+    """A person is resolved first; what is sent as payee is the bank and an account number, signed."""
+    payment = await alice.pay(payee, "12.50 EUR", reference="Lunch")
+    assert payment.gateway_sequence == payment.position
+    assert payment.balance_after == Money(98_750, "EUR")
+    view = await alice.payment(payment.id)
+    assert (view.payer, view.payee, view.state) == ("a/100", f"b/{number}", "done")
+    assert [step.step for step in view.steps] == ["held"]
+    assert not (await alice.payment(payment.id, everywhere=False)).steps
+    assert ("resolve" in node.asked) is not payee[2:].isdigit()
+    assert len(books.signatures[payment.id]) == 64
+    assert (await alice.resolve(payee)).number == 4711
+
+
+async def test_payments_between_banks_are_listed(alice: Me, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Newest first, page by page, as many as are wanted."""
+    monkeypatch.setattr(payments, "PAGE_ROWS", 2)
+    ids = [(await alice.pay("b/4711", Money(amount, "EUR"))).id for amount in range(1, 6)]
+    assert [view.id for view in await alice.payments(limit=4)] == ids[:0:-1]
+    assert [view.id for view in await alice.payments(limit=100)] == ids[::-1]
+    assert await alice.payments(in_doubt=True) == []
+    assert [bank.bank for bank in await alice.banks()] == ["b"]
+
+
+async def test_an_order_has_an_end(alice: Me, books: Books) -> None:
+    """A bank that gets it later refuses it; a payee at the same bank makes no difference."""
+    soon = datetime.now(UTC) + timedelta(minutes=1)
+    done = await alice.pay("bob", "1 EUR", not_after=soon)
+    assert (done.gateway_sequence, books.balances[101]) == (0, 100)
+    for payee in ("bob", "b/4711"):
+        with pytest.raises(Refused) as caught:
+            await alice.pay(payee, "1 EUR", not_after=datetime(2020, 1, 1, tzinfo=UTC))
+        assert caught.value.status is Status.order_expired
+
+
+async def test_a_session_that_has_seen_the_login_signs(alice: Me, client: Client, books: Books) -> None:
+    """Also after another login; one that goes on by its token has no key, and an account may insist on one."""
+    books.users["alice"].signed_orders_only = True
+    paid = [(await alice.pay(payee, "1 EUR")).id for payee in ("bob", "b/4711")]
+    assert all(len(books.signatures[id]) == 64 for id in paid)
+    token = alice.signed_in.token
+    resumed = await client.resume(token)
+    for payee in ("bob", "b/4711"):
+        with pytest.raises(Refused) as caught:
+            await resumed.pay(payee, "1 EUR")
+        assert caught.value.status is Status.order_signature_required
+    order = resumed.payment_order("b/4711", Money(100, "EUR"), from_=100, id=new_id())
+    assert not resumed.sign(order)
+    signature = sign_order(order, LoginKey(ALICE_SEED).signing_seed)
+    assert (await resumed.pay_order(order, order_signature=signature)).status == "done"
+    await (await client.login_with_seed("alice", ALICE_SEED)).pay("bob", "1 EUR")
+
+
+async def test_an_order_for_another_bank_is_not_sent(alice: Me, node: FakeNode) -> None:
+    """The signature would be over the other bank's name."""
+    asked = len(node.asked)
+    order = PaymentOrder(bank="b", id=new_id(), debit=100, payee="b/101", amount_minor=1, currency="EUR")
+    with pytest.raises(UsageError):
+        await alice.pay_order(order)
+    assert len(node.asked) == asked
+
+
+@pytest.mark.parametrize("payee", ["B/ines", "", "a/", "/", "b/12", "b/0123", "b b/ines", "b/c/ines"])
+async def test_a_payee_who_cannot_be_is_told_before_sending(alice: Me, node: FakeNode, payee: str) -> None:
+    """Nothing is sent for a payee whom no bank can have."""
     asked = len(node.asked)
     with pytest.raises(UsageError):
         await alice.pay(payee, "1 EUR")
@@ -76,7 +144,7 @@ async def test_an_account_in_the_currency_is_looked_for(alice: Me, node: FakeNod
     """Without an account in the currency the bank hears of the default one, and decides."""
     await alice.pay("101", Money(100, "USD"))
     assert "list_accounts" in node.asked
-    await alice.pay("101", Money(100, "EUR"), from_account=100)
+    await alice.pay("101", Money(100, "EUR"), from_=100)
 
 
 async def test_a_batch_tells_of_each_row(alice: Me, books: Books) -> None:

@@ -115,7 +115,7 @@ class Load:
         while not self._is_over:
             id = new_id()
             try:
-                await self._me.pay(str(SECOND), CENT, from_account=OWN, id=id)
+                await self._me.pay(str(SECOND), CENT, from_=OWN, id=id)
             except FortressError as error:
                 self.failed.append(error)
                 await asyncio.sleep(0.05)
@@ -155,7 +155,7 @@ async def test_what_was_answered_is_on_both_disks(pair: Pair) -> None:
     standby = pair.other(primary)
     async with customer(pair) as me:
         id = new_id()
-        await me.pay(str(SECOND), CENT, from_account=OWN, id=id)
+        await me.pay(str(SECOND), CENT, from_=OWN, id=id)
         for node in pair.nodes.values():
             node.kill()
         await start(standby)
@@ -187,7 +187,7 @@ async def test_customers_go_on_when_the_primary_is_killed(pair: Pair) -> None:
         assert me.signed_in.session == session
         after = (await me.balance(OWN)).balance
         assert before.minor - after.minor == len(load.done)
-        again = await me.pay(str(SECOND), CENT, from_account=OWN, id=load.done[0])
+        again = await me.pay(str(SECOND), CENT, from_=OWN, id=load.done[0])
         assert again.replayed
 
 
@@ -232,10 +232,10 @@ async def test_two_copies_hold_writes_while_the_standby_is_gone(pair: Pair) -> N
             standby.kill()
             id = new_id()
             with pytest.raises(RetryableError):
-                await impatient.pay(str(SECOND), CENT, from_account=OWN, id=id)
+                await impatient.pay(str(SECOND), CENT, from_=OWN, id=id)
             await start(standby)
             await aside(pair.wait_paired)
-            await me.pay(str(SECOND), CENT, from_account=OWN, id=id)
+            await me.pay(str(SECOND), CENT, from_=OWN, id=id)
             assert before.minor - (await me.balance(OWN)).balance.minor == 1
     finally:
         set_durability(pair, "available")
@@ -261,7 +261,7 @@ async def test_a_primary_that_waits_for_its_standby_can_be_stopped(pair: Pair) -
             standby.kill()
             id = new_id()
             with pytest.raises(RetryableError):
-                await me.pay(str(SECOND), CENT, from_account=OWN, id=id)
+                await me.pay(str(SECOND), CENT, from_=OWN, id=id)
         assert await aside(primary.stop) == 0
     finally:
         set_durability(pair, "available")
@@ -269,7 +269,7 @@ async def test_a_primary_that_waits_for_its_standby_can_be_stopped(pair: Pair) -
     await start(standby)
     await aside(pair.wait_paired)
     async with customer(pair) as me:
-        payment = await me.pay(str(SECOND), CENT, from_account=OWN, id=id)
+        payment = await me.pay(str(SECOND), CENT, from_=OWN, id=id)
         assert (await me.transfer_by_id(id)).position == payment.position
 
 
@@ -280,7 +280,7 @@ async def test_a_standby_answers_who_takes_old_answers(pair: Pair) -> None:
     standby = pair.other(primary)
     host, port = pair.endpoints[primary.at]
     async with customer(pair) as me:
-        payment = await me.pay(str(SECOND), CENT, from_account=OWN)
+        payment = await me.pay(str(SECOND), CENT, from_=OWN)
         link = await standby.link()
         try:
             with pytest.raises(NotPrimary) as refused:
@@ -314,7 +314,7 @@ async def test_a_standby_whose_disk_was_lost_gets_everything(pair: Pair) -> None
     async with customer(pair) as me:
         await me.set_profile(NAME)
         id = new_id()
-        await me.pay(str(SECOND), CENT, from_account=OWN, id=id)
+        await me.pay(str(SECOND), CENT, from_=OWN, id=id)
         lost.kill()
         shutil.rmtree(lost.folder)
         await aside(pair.make_second, first.folder, lost.folder, "--replace")

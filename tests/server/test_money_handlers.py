@@ -239,7 +239,8 @@ async def test_an_account_may_take_signed_orders_only(tmp_path: Path) -> None:
         t = await town(world)
         ada = await world.sign_in("ada")
         await ada.administration.set_limits(t.a, signed_orders_only=True)
-        await refused(Status.order_signature_required, t.alice.transfer(t.a, t.b, "1.00 EUR"))
+        unsigned = t.alice.ask("transfer", Transfer(new_id(), t.a, t.b, 100, "EUR"))
+        await refused(Status.order_signature_required, unsigned)
     async with banking(tmp_path) as world:
         t = await town(world)
         world.bank.state.customers.newer.clear()
@@ -252,6 +253,7 @@ async def test_an_account_may_take_signed_orders_only(tmp_path: Path) -> None:
         assert paid.balance_after == Money(9_900, "EUR")
         again = await t.alice.transfer(t.a, t.b, "1.00 EUR", id=id, order_signature=right)
         assert again.replayed
+        assert (await t.alice.transfer(t.a, t.b, "1.00 EUR")).balance_after == Money(9_800, "EUR")  # signed by itself
         too_much = signature_of(t, id := new_id(), 1_000_000, "alice")
         order = t.alice.transfer(t.a, t.b, "10000.00 EUR", id=id, order_signature=too_much)
         await refused(Status.exceeds_available, order)

@@ -337,7 +337,7 @@ async def test_a_fault_in_a_handler_hurts_nobody_else(tmp_path: Path, monkeypatc
             def fail(*_: object) -> None:
                 raise KeyError("planted secret")
 
-            patched.setattr(world.bank, "submit", fail)
+            patched.setattr(world.bank, "commit", fail)
             patched.setattr(world.bank, "head", fail)
             for asked in (alice.pay("bob", "1.00 EUR"), alice.head()):
                 with pytest.raises(LedgerError) as told:
