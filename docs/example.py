@@ -202,6 +202,7 @@ def handshake(found: dict[str, bytes]) -> tuple[Direction, Direction]:
     to_bank, to_client = state.derive(b"")
     found |= {
         "prologue": prologue,
+        "route frame": frame(b"fortress route v1\0" + BANK.encode() + b"\0"),
         "client's ephemeral private key": CLIENT_EPHEMERAL,
         "frame 1": frame(client),
         "bank's static private key": STATIC,

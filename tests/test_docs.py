@@ -154,7 +154,7 @@ def shown() -> dict[str, bytes]:
 
 @cache
 def channel() -> tuple[ClientConnection, ServerConnection]:
-    """Let both sides of Fortress shake hands with the example's keys, comparing frames 1 and 2."""
+    """Let both sides of Fortress shake hands with the example's keys, comparing the route and frames 1 and 2."""
     values = shown()
     authority = x509.load_der_x509_certificate(values["authority's certificate"])
     payload = msgpack.packb([values["bank's certificate"], values["signature"]])
@@ -176,7 +176,7 @@ def channel() -> tuple[ClientConnection, ServerConnection]:
         now=0.0,
     )
     first = client.data_to_send()
-    assert first == values["frame 1"]
+    assert first == values["route frame"] + values["frame 1"]
     server.receive_data(first)
     second = server.data_to_send()
     assert second == values["frame 2"]

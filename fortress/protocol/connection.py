@@ -17,13 +17,15 @@ What may come, and what it leads to, is the table `TRANSITIONS`; every pair it d
 A peer that breaks the rules inside a sealed frame (`FrameInvalid`, `MessageTooLarge`) is who it says it is, so it can
 be told why: the state is draining. After a frame that does not open nothing can be trusted: the state is failed.
 What arrives when nothing is taken any more is ignored, as in TLS (RFC 8446, 6.1).
+
+The client's first frame says which bank it wants (:mod:`fortress.protocol.routes`); of another one the server fails.
 """
 
 from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Final
 
@@ -46,6 +48,7 @@ from fortress.protocol.frames import (
     pack_messages,
     pack_piece_head,
 )
+from fortress.protocol.routes import Route, decode_route, is_notice, is_route, take_notice
 
 LOGIN_DEADLINE_S: Final = 10.0
 """How long handshake and login may take together."""
@@ -181,6 +184,7 @@ class Connection(ABC):
         Raises:
             HandshakeFailed: the handshake cannot be finished; the connection has failed.
             ServerNotTrusted: the server is not the bank asked for (client side); the connection has failed.
+            NoPrimary, NotPrimary, Busy: there is no way to the bank now (client side); the connection has failed.
             SealBroken: a frame was changed, repeated or reordered; the connection has failed.
             FrameInvalid: the other side breaks the layout of pieces; say so if you like, then close.
             MessageTooLarge: a message is over what is allowed at this point; say so if you like, then close.
@@ -194,12 +198,13 @@ class Connection(ABC):
                 if (data[0] << 8 | data[1]) + FRAME_HEAD_SIZE_BYTES == size:
                     self._receive_frame(data[FRAME_HEAD_SIZE_BYTES:], opener)  # one whole frame, the common read
                     return
-            for frame in self._reader.receive_data(data):
+            frames = iter(self._reader.receive_data(data))
+            for frame in frames:
                 opener = self._opener
                 if opener is not None:
                     self._receive_frame(frame, opener)
                 elif self._state is State.handshake:
-                    self._receive_handshake(bytes(frame))
+                    self._receive_handshake(bytes(frame), frames)
                 else:
                     return
         except (FrameInvalid, MessageTooLarge):
@@ -338,8 +343,8 @@ class Connection(ABC):
         raise HandshakeFailed(f"handshake and login did not finish within {LOGIN_DEADLINE_S:g} s")
 
     @abstractmethod
-    def _receive_handshake(self, message: bytes) -> None:
-        """Take the other side's one message of the handshake and open the channel."""
+    def _receive_handshake(self, message: bytes, later: Iterator[Buffer]) -> None:
+        """Take a frame that came before the channel stood, and all that has come ``later``."""
 
     def _open_channel(self, channel: Channel) -> None:
         self._sealer = channel.sealer
@@ -399,9 +404,13 @@ class ServerConnection(Connection):
         entropy: 32 random bytes for this connection alone.
         now: see `Connection`.
         rekey_after_frames: see `Connection`.
+
+    Attributes:
+        elsewhere: where the client wants to go if it is not here; the connection has failed then.
+        unread: all that came from that client; nothing of it was taken here.
     """
 
-    __slots__ = ("_handshake", "_identity_payload")
+    __slots__ = ("_bank_id", "_handshake", "_identity_payload", "_is_routed", "elsewhere", "unread")
 
     def __init__(
         self,
@@ -414,15 +423,34 @@ class ServerConnection(Connection):
         rekey_after_frames: int = REKEY_AFTER_FRAMES,
     ) -> None:
         super().__init__(now=now, rekey_after_frames=rekey_after_frames)
+        self._bank_id = bank_id
         self._handshake = ServerHandshake(prologue(bank_id), static_private, entropy)
         self._identity_payload = identity_payload
+        self._is_routed = False
+        self.elsewhere: Route | None = None
+        self.unread = b""
 
-    def _receive_handshake(self, message: bytes) -> None:
+    def _receive_handshake(self, message: bytes, later: Iterator[Buffer]) -> None:
+        if is_route(message):
+            self._receive_route(message, later)
+            return
         if self._handshake.read_hello(message):
             raise HandshakeFailed("the first message of the handshake carries a payload")
         answer, channel = self._handshake.write_answer(self._identity_payload)
         self._unsealed = encode_frame(answer)
         self._open_channel(channel)
+
+    def _receive_route(self, message: bytes, later: Iterator[Buffer]) -> None:
+        if self._is_routed:
+            raise HandshakeFailed("a second route frame")
+        route = decode_route(message)
+        self._is_routed = True
+        if route.bank == self._bank_id:
+            return
+        self.elsewhere = route
+        frames = [message, *(bytes(frame) for frame in later)]
+        self.unread = b"".join(map(encode_frame, frames)) + self._reader.partial
+        raise HandshakeFailed(f"this is not bank {route.bank!r}", {"bank": route.bank})
 
 
 class ClientConnection(Connection):
@@ -434,9 +462,13 @@ class ClientConnection(Connection):
         verify: called once with the bank's identity payload and static public key; raises if it is not to be trusted.
         now: see `Connection`.
         rekey_after_frames: see `Connection`.
+        flags: what to say beside the bank's id to whoever is on the way there; see `routes.Route`.
+
+    Attributes:
+        is_waiting: whether somebody on the way has said that the bank is waited for, and nothing else yet.
     """
 
-    __slots__ = ("_handshake", "_verify")
+    __slots__ = ("_bank_id", "_handshake", "_verify", "is_waiting")
 
     def __init__(
         self,
@@ -446,13 +478,21 @@ class ClientConnection(Connection):
         verify: Callable[[bytes, bytes], object],
         now: float,
         rekey_after_frames: int = REKEY_AFTER_FRAMES,
+        flags: str = "",
     ) -> None:
         super().__init__(now=now, rekey_after_frames=rekey_after_frames)
+        self._bank_id = bank_id
         self._handshake = ClientHandshake(prologue(bank_id), entropy)
         self._verify = verify
-        self._unsealed = encode_frame(self._handshake.write_hello())
+        self._unsealed = encode_frame(Route(bank_id, flags).encode()) + encode_frame(self._handshake.write_hello())
+        self.is_waiting = False
 
-    def _receive_handshake(self, message: bytes) -> None:
+    def _receive_handshake(self, message: bytes, later: Iterator[Buffer]) -> None:
+        self.is_waiting = False
+        if is_notice(message):
+            take_notice(message, self._bank_id)
+            self.is_waiting = True
+            return
         payload, static_public, channel = self._handshake.read_answer(message)
         self._verify(payload, static_public)
         self._open_channel(channel)

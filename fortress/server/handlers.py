@@ -88,6 +88,7 @@ class Dispatcher:
 
     def __init__(self, node: Node, handlers: Iterable[Handler]) -> None:
         self._node = node
+        self.ports = node.ports
         self.gate = Gate(self.dispatch)
         self._tasks: set[asyncio.Task[None]] = set()
         self._rows = {name: self._row(handler, node.statistics) for name, handler in _checked(handlers).items()}

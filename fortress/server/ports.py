@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     import asyncio
 
     from fortress.ledger.model import Actor
-    from fortress.server.session import Session
+    from fortress.protocol.routes import Notice, Route
+    from fortress.server.tls import Tls
 
 Paid = Callable[[PaymentAnswer | FortressError], None]
 
@@ -84,11 +85,24 @@ class Switch(Protocol):
     async def resolve_payment(self, actor: Actor, request: ResolvePayment) -> Done: ...
 
 
+class Relayed(Protocol):
+    """A connection that a relay has taken over, as the server it came from goes on seeing it."""
+
+    def on_time(self, now: float) -> None:
+        """End it if it has been silent for too long; called about once a second."""
+
+    def finish(self) -> None:
+        """End it: the server goes down."""
+
+
 class Relay(Protocol):
     """Carries the connection of a customer of another bank there; see :mod:`fortress.gateway.relay`."""
 
-    def take(self, session: Session, transport: asyncio.Transport, bank: str, flags: str, data: bytes) -> bool:
-        """Take over a connection that asks for another bank, with what has arrived already; False: not possible."""
+    def take(self, session: asyncio.BufferedProtocol, transport: Tls, route: Route, data: bytes) -> Relayed | Notice:
+        """Take over a connection that asks for another bank, with what has arrived already; or say why not.
+
+        Whoever takes it over tells its session when it is lost, so that it is counted as long as it lasts.
+        """
 
 
 @dataclass(slots=True, eq=False)

@@ -142,6 +142,11 @@ class Tls(asyncio.BufferedProtocol):
         if not self._transport.is_closing():
             self._transport.resume_reading()
 
+    def hand_over(self, session: asyncio.BufferedProtocol) -> None:
+        """Give what comes from now on, and the news of the end, to somebody else; the buffer as from the first one."""
+        self._session = session
+        self._plain = memoryview(session.get_buffer(-1))
+
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Set how many sealed bytes may wait before the session is told to pause."""
         self._transport.set_write_buffer_limits(high=high, low=low)
@@ -183,6 +188,7 @@ class Tls(asyncio.BufferedProtocol):
                     self._session.buffer_updated(count)
                     if self._is_closing:
                         return
+                    plain = self._plain  # that of another one, if the connection was handed over
                     count, room = 0, len(plain)
                 # with a buffer it gives a count, which its annotation does not say
                 opened = cast(int, self._object.read(room, plain[count:] if count else plain))

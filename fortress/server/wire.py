@@ -7,6 +7,9 @@ Answers are queued and leave together: those of one read pass at its end, those 
 is called or, at the latest, in the next turn of the loop. Each such group is one frame and one write.
 
 There is no timer per session; the server's sweep calls `on_time` about once a second.
+
+A client that asks for another bank is handed to the relay, if there is one. Its session stays, so that the connection
+goes on being counted and watched; what passes is no business of it any more.
 """
 
 from __future__ import annotations
@@ -18,11 +21,15 @@ from typing import Any, Final, Protocol, cast
 
 from fortress.errors import FortressError, HandshakeFailed, StreamCut
 from fortress.protocol.connection import ServerConnection, State
+from fortress.protocol.frames import encode_frame
 from fortress.protocol.messages import encode_error
+from fortress.protocol.routes import Notice, Route
 from fortress.server.gate import Gate
 from fortress.server.login import LoginDesk
 from fortress.server.logs import RequestLog, log_event
+from fortress.server.ports import Ports, Relayed
 from fortress.server.statistics import OperationCounter, Statistics, count_in
+from fortress.server.tls import Tls
 
 SLOW_READER_S: Final = 30.0
 """How long a peer may leave what it asked for unread."""
@@ -55,6 +62,7 @@ class Dispatching(Protocol):
     rows_before_hello: Rows
     rows_before_login: Rows
     gate: Gate
+    ports: Ports
 
     def rows_for(self, roles: frozenset[str]) -> Rows:
         """Give what a signed-in session with these roles may ask."""
@@ -118,7 +126,8 @@ class Wire(asyncio.BufferedProtocol):
     __slots__ = (
         *("address", "is_draining", "network", "rows", "session_id", "version", "waiting"),
         *("_begun_s", "_blocked_s", "_buffer", "_connection", "_ending_s", "_gate", "_heard_s", "_host"),
-        *("_is_heard", "_is_marked", "_is_read_paused", "_out", "_pushes_blocked", "_statistics", "_transport"),
+        *("_is_heard", "_is_marked", "_is_read_paused", "_out", "_pushes_blocked", "_relayed", "_statistics"),
+        "_transport",
     )
 
     # made once TLS stands: a peer that never gets there costs no key pair
@@ -138,6 +147,7 @@ class Wire(asyncio.BufferedProtocol):
         self._blocked_s = 0.0
         self._ending_s = 0.0
         self._pushes_blocked = 0
+        self._relayed: Relayed | None = None
         self.address = address
         self.network = network
         self.version = 0
@@ -188,6 +198,9 @@ class Wire(asyncio.BufferedProtocol):
 
     def finish(self) -> None:
         """End the session in order without an error, once what waits is answered."""
+        if self._relayed is not None:
+            self._relayed.finish()
+            return
         self.is_draining = True
         self.rows = {}
         self.flush()
@@ -261,7 +274,9 @@ class Wire(asyncio.BufferedProtocol):
 
     def on_time(self, now: float) -> None:
         """End the session if something has lasted too long; called about once a second."""
-        if self._ending_s:
+        if self._relayed is not None:
+            self._relayed.on_time(now)
+        elif self._ending_s:
             if now - self._ending_s > LINGER_S:
                 self.kill()
         elif self._connection.state in (State.handshake, State.login):
@@ -279,10 +294,30 @@ class Wire(asyncio.BufferedProtocol):
     # --- the end ----------------------------------------------------------------------------------------------------
 
     def _end_by(self, fault: FortressError) -> None:
-        if self._connection.state is State.failed:
+        if self._connection.elsewhere is not None:
+            self._send_elsewhere(self._connection.elsewhere)
+        elif self._connection.state is State.failed:
             self._abort(type(fault).__name__, fault)
         else:
             self.end(fault, type(fault).__name__)
+
+    def _send_elsewhere(self, route: Route) -> None:
+        """Hand the connection to the relay, or tell the client why not and end it."""
+        transport = self._transport
+        if transport is None or self._ending_s:
+            return
+        relay, taken = self._host.dispatcher.ports.relay, None
+        data, self._connection.unread = self._connection.unread, b""
+        if relay is not None:
+            taken = relay.take(self, cast(Tls, transport), route, data)
+        if taken is None or isinstance(taken, Notice):
+            notice = taken or Notice.bank_unknown
+            self._ending_s = self._host.now()
+            self._log_end(notice.value)
+            self._write(encode_frame(notice.encode()))
+            transport.close()
+        else:
+            self._relayed = taken
 
     def _on_peer_closed(self) -> None:
         if self._ending_s:

@@ -14,6 +14,7 @@ from fortress.errors import (
     HandshakeFailed,
     LocalProtocolError,
     MessageTooLarge,
+    NoPrimary,
     ProtocolError,
     SealBroken,
     ServerNotTrusted,
@@ -31,6 +32,7 @@ from fortress.protocol.connection import (
     State,
 )
 from fortress.protocol.frames import encode_frame, pack_piece_head
+from fortress.protocol.routes import Notice, Route
 
 STATIC = bytes([1]) * 32
 IDENTITY = b"who the bank is"
@@ -48,9 +50,14 @@ def make_server(*, bank_id: str = "a", rekey_after_frames: int = 2**20) -> Serve
     )
 
 
-def make_client(*, bank_id: str = "a", rekey_after_frames: int = 2**20) -> ClientConnection:
+def make_client(*, bank_id: str = "a", flags: str = "", rekey_after_frames: int = 2**20) -> ClientConnection:
     return ClientConnection(
-        bank_id=bank_id, entropy=b"c" * 32, verify=trust_all, now=START, rekey_after_frames=rekey_after_frames
+        bank_id=bank_id,
+        entropy=b"c" * 32,
+        verify=trust_all,
+        now=START,
+        rekey_after_frames=rekey_after_frames,
+        flags=flags,
     )
 
 
@@ -501,13 +508,99 @@ def test_a_bank_that_is_not_trusted_is_left_at_once() -> None:
     assert (client.state, client.data_to_send()) == (State.failed, b"")
 
 
+def without_route(client: ClientConnection) -> bytes:
+    """Give what a client sends first, without the frame that says which bank it wants."""
+    _, hello = frames_in(client.data_to_send())
+    return encode_frame(hello)
+
+
 def test_a_client_of_another_bank_cannot_finish() -> None:
-    """The bank asked for is part of the handshake."""
+    """The bank asked for is part of the handshake, whatever was said in clear before it."""
     client, server = make_client(bank_id="b"), make_server(bank_id="a")
-    server.receive_data(client.data_to_send())
+    server.receive_data(encode_frame(Route("a").encode()) + without_route(client))
     with pytest.raises(HandshakeFailed):
         client.receive_data(server.data_to_send())
     assert client.state is State.failed
+
+
+def test_a_client_may_leave_the_route_out() -> None:
+    """Then the bank that serves the address is meant."""
+    client, server = make_client(), make_server()
+    server.receive_data(without_route(client))
+    client.receive_data(server.data_to_send())
+    assert client.handshake_hash == server.handshake_hash
+
+
+@pytest.mark.parametrize("cut", [1, 5, 22, 23, 30, 1000])
+def test_a_server_keeps_all_that_is_for_another_bank(cut: int) -> None:
+    """However the stream was cut: what a relay needs is there, byte for byte, and nothing of it was taken."""
+    client = make_client(bank_id="b", flags="any")
+    stream = client.data_to_send() + b"\x00\x05more" + b"\x00"
+    server, told = make_server(bank_id="a"), b""
+    for start in range(0, len(stream), cut):
+        try:
+            server.receive_data(stream[start : start + cut])
+        except HandshakeFailed as error:
+            assert error.facts == {"bank": "b"}
+            told = server.unread + stream[start + cut :]
+            break
+    assert told == stream
+    assert server.elsewhere == Route("b", "any")
+    assert server.elsewhere.takes_standby
+    assert (server.state, server.data_to_send(), server.messages_received()) == (State.failed, b"", [])
+
+
+@pytest.mark.parametrize("second", [Route("a"), Route("b")])
+def test_a_route_comes_once(second: Route) -> None:
+    """A second one is no way to ask for another bank."""
+    server = make_server()
+    server.receive_data(encode_frame(Route("a").encode()))
+    assert server.state is State.handshake
+    with pytest.raises(HandshakeFailed):
+        server.receive_data(encode_frame(second.encode()))
+    assert (server.state, server.elsewhere) == (State.failed, None)
+
+
+def test_a_malformed_route_ends_the_handshake() -> None:
+    """It names nobody to hand the connection to."""
+    server = make_server()
+    with pytest.raises(HandshakeFailed):
+        server.receive_data(encode_frame(Route("a").encode() + b"!"))
+    assert (server.state, server.elsewhere) == (State.failed, None)
+
+
+def test_a_route_after_the_handshake_is_a_broken_frame() -> None:
+    """It is in clear, so it does not open."""
+    _, server = shake_hands()
+    with pytest.raises(SealBroken):
+        server.receive_data(encode_frame(Route("b").encode()))
+
+
+def test_a_client_hears_that_somebody_waits_and_goes_on() -> None:
+    """As often as it is said; the handshake comes about all the same."""
+    client, server = make_client(), make_server()
+    server.receive_data(client.data_to_send())
+    for _ in range(3):
+        client.receive_data(encode_frame(Notice.waiting.encode()))
+        assert (client.is_waiting, client.state) == (True, State.handshake)
+    client.receive_data(server.data_to_send())
+    assert (client.is_waiting, client.state) == (False, State.login)
+
+
+def test_a_client_hears_why_there_is_no_way() -> None:
+    """In time to try again, or not to."""
+    for notice, error in ((Notice.bank_unknown, HandshakeFailed), (Notice.bank_down, NoPrimary)):
+        client = make_client()
+        with pytest.raises(error):
+            client.receive_data(encode_frame(notice.encode()))
+        assert (client.is_waiting, client.state) == (False, State.failed)
+
+
+def test_a_notice_after_the_handshake_is_a_broken_frame() -> None:
+    """Nobody on the way can end a session with words."""
+    client, _ = shake_hands()
+    with pytest.raises(SealBroken):
+        client.receive_data(encode_frame(Notice.bank_unknown.encode()))
 
 
 @pytest.mark.parametrize("first", [b"", bytes(31), bytes(32), bytes([9]) * 33], ids=["empty", "short", "zero", "long"])
