@@ -44,7 +44,10 @@ IMPORTS: dict[str, set[str]] = {
 PURE_ROOMS = {"protocol"}
 PURE_MODULES = {
     f"fortress.ledger.{name}"
-    for name in ("acts", "commands", "entries", "hold_rules", "merkle", "model", "records", "rules")
+    for name in (
+        *("acts", "bank_rules", "commands", "entries", "hold_rules", "merkle", "model", "payment_rules", "records"),
+        "rules",
+    )
 } | {
     f"fortress.pair.{name}"
     for name in (

@@ -9,13 +9,18 @@ from __future__ import annotations
 from typing import Any
 
 from fortress.errors import Status
+from fortress.ledger.bank_rules import judge_change_bank, judge_close_window
 from fortress.ledger.commands import (
+    AbortPayment,
     AskApproval,
     ChangeAccount,
+    ChangeBank,
     ChangeCustomer,
     ChangeKey,
     ChangeProfile,
+    CloseWindow,
     Command,
+    CommitPayment,
     CreateCustomer,
     DecideApproval,
     EndSession,
@@ -24,6 +29,7 @@ from fortress.ledger.commands import (
     OpenAccount,
     OpenLedger,
     PlaceHold,
+    PlacePayment,
     PostHold,
     ReleaseHold,
     ReverseMoney,
@@ -53,20 +59,22 @@ from fortress.ledger.model import (
     CustomerState,
     account_number,
 )
+from fortress.ledger.payment_rules import judge_abort_payment, judge_commit_payment, judge_place_payment
 from fortress.ledger.rules import (
     Books,
     Judge,
     Verdict,
     content_digest,
-    is_too_far_ahead,
     judge_move,
     refuse,
-    replay_refusal,
+    replay_act,
 )
 
 ACCOUNTS_PER_CUSTOMER_MAX = 64
 _OK = Status.ok
 _CUSTOMER_KIND = int(AccountKind.customer)
+_SETTLEMENT_KIND = int(AccountKind.settlement)
+_POSITION_KIND = int(AccountKind.position)
 
 # act -> (states it starts from, state it leads to)
 ACCOUNT_ACTS: dict[str, tuple[tuple[int, ...], int]] = {
@@ -78,19 +86,8 @@ ACCOUNT_ACTS: dict[str, tuple[tuple[int, ...], int]] = {
 }
 
 
-def _replay_entry(books: Books, command: Any, same: Any, digest: bytes) -> Verdict | None:
-    known = books.known(command.id)
-    if known is None:
-        return Verdict(Status.id_too_far_ahead) if is_too_far_ahead(command.id, books.id_ahead) else None
-    position = known[0]
-    entry: Any = known[1]
-    if same(entry) and entry.actor == command.actor.customer:
-        return Verdict(_OK, entry, replayed=True, position=position)
-    return replay_refusal(known, digest, command.actor) or Verdict(Status.id_reused)
-
-
 def judge_open_account(books: Books, command: OpenAccount, now_us: int) -> Verdict:
-    """Judge the opening of an account: for oneself, or by staff for a customer, or by the bank for itself."""
+    """Judge the opening of an account: for oneself, by staff for a customer, by the bank for itself, for a bank."""
     c = command
     digest = content_digest("open_account", c.owner, c.kind, c.currency, c.floor)
 
@@ -103,7 +100,7 @@ def judge_open_account(books: Books, command: OpenAccount, now_us: int) -> Verdi
             c.floor,
         )
 
-    replayed = _replay_entry(books, c, is_same, digest)
+    replayed = replay_act(books, c, is_same, digest)
     if replayed is not None:
         return replayed
     status = _check_opening(books, c)
@@ -116,6 +113,8 @@ def judge_open_account(books: Books, command: OpenAccount, now_us: int) -> Verdi
 def _check_opening(books: Books, command: OpenAccount) -> Status:
     if command.currency not in books.currencies:
         return Status.currency_unknown
+    if command.kind in (_SETTLEMENT_KIND, _POSITION_KIND):
+        return _check_opening_between_banks(books, command)
     if command.owner == BANK:
         is_bank = command.actor.customer == BANK
         return _OK if is_bank and command.kind != _CUSTOMER_KIND else Status.account_kind_not_allowed
@@ -131,6 +130,27 @@ def _check_opening(books: Books, command: OpenAccount) -> Status:
     if owner.account_count >= ACCOUNTS_PER_CUSTOMER_MAX:
         return Status.account_limit_reached
     return _OK if command.floor == 0 else Status.floor_invalid
+
+
+def _check_opening_between_banks(books: Books, command: OpenAccount) -> Status:
+    """Check what payments between banks go through: one settlement account, one position a bank, in each currency."""
+    if "administrator" not in command.actor.roles:
+        return Status.account_kind_not_allowed
+    if command.kind == _SETTLEMENT_KIND:
+        if command.owner != BANK:
+            return Status.account_kind_not_allowed
+        if command.floor is not None:
+            return Status.floor_invalid
+        return Status.account_limit_reached if command.currency in books.settlements else _OK
+    if not 0 < -command.owner <= len(books.banks):  # banks are numbered from 1 without gaps
+        return Status.bank_unknown
+    if not _is_floor(command.floor):
+        return Status.floor_invalid
+    return Status.account_limit_reached if (-command.owner, command.currency) in books.positions else _OK
+
+
+def _is_floor(floor: int | None) -> bool:
+    return floor is not None and -INTEGER_MAX <= floor <= 0
 
 
 def _check_customer(customer: Customer | None) -> Status:
@@ -149,7 +169,7 @@ def judge_change_account(books: Books, command: ChangeAccount, now_us: int) -> V
             return False
         return c.act != "limits" or _limits_of(entry) == _limits_of(c)
 
-    replayed = _replay_entry(books, c, is_same, digest)
+    replayed = replay_act(books, c, is_same, digest)
     if replayed is not None:
         return replayed
     account = books.account(c.number)
@@ -188,7 +208,9 @@ def _check_change(books: Books, account: Account | None, command: ChangeAccount)
     ):
         return Status.account_unknown
     if account.kind != _CUSTOMER_KIND and command.act in ("close", "limits"):
-        return Status.account_kind_not_allowed
+        is_cap = account.kind == _POSITION_KIND and command.act == "limits"
+        if not is_cap:
+            return Status.account_kind_not_allowed
     if command.act == "limits":
         return _check_limits_set(account, command)
     if account.state not in ACCOUNT_ACTS[command.act][0]:
@@ -196,7 +218,7 @@ def _check_change(books: Books, account: Account | None, command: ChangeAccount)
     if command.act == "close":
         is_empty = account.balance == 0 and account.debits_pending == 0 and account.credits_pending == 0
         return _OK if is_empty else Status.account_not_empty
-    if command.act == "reopen" and account.owner != BANK:
+    if command.act == "reopen" and account.owner > BANK:
         return _check_customer(books.customer(account.owner))
     return _OK
 
@@ -204,8 +226,7 @@ def _check_change(books: Books, account: Account | None, command: ChangeAccount)
 def _check_limits_set(account: Account, command: ChangeAccount) -> Status:
     if account.state == AccountState.closed:
         return Status.account_state_conflict
-    floor = command.floor
-    return _OK if floor is not None and -INTEGER_MAX <= floor <= 0 else Status.floor_invalid
+    return _OK if _is_floor(command.floor) else Status.floor_invalid
 
 
 def judge_create_customer(books: Books, command: CreateCustomer, now_us: int) -> Verdict:
@@ -219,7 +240,7 @@ def judge_create_customer(books: Books, command: CreateCustomer, now_us: int) ->
         # an invitation decides the roles, and is no longer there to tell them once it is used
         return bool(c.invitation) or entry.roles == c.roles
 
-    replayed = _replay_entry(books, c, is_same, digest)
+    replayed = replay_act(books, c, is_same, digest)
     if replayed is not None:
         return replayed
     status = _check_creation(books, c, now_us)
@@ -283,7 +304,7 @@ def judge_change_customer(books: Books, command: ChangeCustomer, now_us: int) ->
             c.act != "lock" or entry.locked_until_us == c.locked_until_us
         )
 
-    replayed = _replay_entry(books, c, is_same, digest)
+    replayed = replay_act(books, c, is_same, digest)
     if replayed is not None:
         return replayed
     customer = books.customer(c.customer)
@@ -325,7 +346,7 @@ def judge_invite(books: Books, command: Invite, now_us: int) -> Verdict:
     def is_same(entry: Any) -> bool:
         return type(entry) is Invited and (entry.digest, entry.role) == (command.digest, command.role)
 
-    replayed = _replay_entry(books, command, is_same, digest)
+    replayed = replay_act(books, command, is_same, digest)
     if replayed is not None:
         return replayed
     if command.role not in ROLES:
@@ -342,7 +363,7 @@ def judge_ask_approval(books: Books, command: AskApproval, now_us: int) -> Verdi
         asked = type(entry) is ApprovalAsked
         return asked and (entry.operation, entry.command) == (command.operation, command.command)
 
-    replayed = _replay_entry(books, command, is_same, digest)
+    replayed = replay_act(books, command, is_same, digest)
     if replayed is not None:
         return replayed
     c = command
@@ -379,6 +400,11 @@ JUDGES: dict[type[Command], Judge] = {
     PostHold: judge_post_hold,
     ReleaseHold: judge_release_hold,
     ReverseMoney: judge_reverse,
+    PlacePayment: judge_place_payment,
+    CommitPayment: judge_commit_payment,
+    AbortPayment: judge_abort_payment,
+    ChangeBank: judge_change_bank,
+    CloseWindow: judge_close_window,
     OpenAccount: judge_open_account,
     ChangeAccount: judge_change_account,
     CreateCustomer: judge_create_customer,

@@ -14,6 +14,7 @@ from fortress.ledger.entries import (
     AnyEntry,
     ApprovalAsked,
     ApprovalDecided,
+    BankChanged,
     CustomerChanged,
     CustomerCreated,
     Invited,
@@ -22,6 +23,7 @@ from fortress.ledger.entries import (
     ProfileChanged,
     Refused,
     SessionEnded,
+    WindowClosed,
 )
 from fortress.ledger.memory import Memory
 from fortress.ledger.model import (
@@ -33,6 +35,8 @@ from fortress.ledger.model import (
     Customer,
     CustomerState,
     Invitation,
+    MemberBank,
+    WindowEnd,
 )
 
 _CLOSED = int(AccountState.closed)
@@ -76,7 +80,11 @@ class Administration:
         memory.accounts.put(e.number, account)
         if e.kind == AccountKind.cash:
             memory.currencies[e.currency] = e.number
-        if e.owner != BANK:
+        elif e.kind == AccountKind.settlement:
+            memory.settlements[e.currency] = e.number
+        elif e.kind == AccountKind.position:
+            memory.positions[-e.owner, e.currency] = e.number
+        if e.owner > BANK:
             owner = self._existing(e.owner)
             owner.default_account = owner.default_account or e.number
             owner.account_count += 1
@@ -92,7 +100,7 @@ class Administration:
         if account is None:
             raise BooksBroken(f"position {position} changes account {entry.number}, which does not exist")
         opened = (account.state == _CLOSED) - (entry.state == _CLOSED)
-        if opened and account.owner != BANK:
+        if opened and account.owner > BANK:
             owner = self._existing(account.owner)
             owner.open_account_count += opened
             self._touch(owner, position, delta)
@@ -197,4 +205,28 @@ class Administration:
     def apply_session_ended(self, entry: SessionEnded, position: int, delta: Delta) -> None:
         """Keep that a session has ended; only the tables need it."""
         delta.sessions.append((entry.session, entry.customer, entry.until_us))
+        delta.note(position)
+
+    # --- Other banks -----------------------------------------------------------------------------------------------
+    def apply_bank_changed(self, entry: BankChanged, position: int, delta: Delta) -> None:
+        """Add a bank, or set its state or authority; a new one takes the next number."""
+        e = entry
+        banks = self._memory.banks
+        bank = banks.get(e.bank)
+        if e.number != (bank.number if bank is not None else len(banks) + 1):
+            raise BooksBroken(f"position {position} gives bank {e.bank} the number {e.number}, which is not its own")
+        added_us = bank.added_us if bank is not None else e.time_us
+        banks[e.bank] = changed = MemberBank(e.number, e.bank, e.state, e.authority, added_us, position)
+        delta.banks[e.number] = changed
+        self._remember(e.id, position, entry, delta)
+        delta.note(position)
+
+    def apply_window_closed(self, entry: WindowClosed, position: int, delta: Delta) -> None:
+        """End a settlement window; the next one begins where it ended."""
+        last = self._memory.windows
+        if (entry.number, entry.after) != (last.number + 1, last.to):
+            raise BooksBroken(f"position {position} closes window {entry.number}, which does not follow {last.number}")
+        self._memory.windows = WindowEnd(entry.number, entry.to)
+        delta.windows.append((entry.number, entry.after, entry.to, entry.time_us, position))
+        self._remember(entry.id, position, entry, delta)
         delta.note(position)

@@ -93,6 +93,8 @@ class Comparison:
         self._compare_all("accounts", recount.accounts, recount.account_row)
         self._compare_all("counters", recount.accounts, recount.counter_row)
         self._compare_all("customers", recount.customers, recount.customer_row)
+        self._compare_all("banks", recount.banks, lambda number: recount.banks.get(number, ()))
+        self._compare_all("windows", recount.windows, lambda number: recount.windows.get(number, ()))
         open_holds, open_approvals = recount.open_holds(), recount.open_approvals()
         self._compare_by_id("holds", "id", open_holds)
         self._compare_by_id("approvals", "id", open_approvals)

@@ -20,7 +20,7 @@ from fortress.ledger.memory import ID_SIZE_BYTES
 
 if TYPE_CHECKING:
     from fortress.ledger.merkle import Tile
-    from fortress.ledger.model import Account, Approval, Customer, Hold, Invitation
+    from fortress.ledger.model import Account, Approval, Customer, Hold, Invitation, MemberBank
 
 MARK_EVERY = 256  # an account's every 256th entry is marked, so that old entries are found without an index of all
 Row = tuple[Any, ...]
@@ -51,6 +51,7 @@ class Delta:
     __slots__ = (
         "accounts",
         "approvals",
+        "banks",
         "chain",
         "count",
         "counter_rows",
@@ -77,6 +78,7 @@ class Delta:
         "time_us",
         "touched",
         "trail",
+        "windows",
     )
 
     def __init__(self) -> None:
@@ -101,6 +103,8 @@ class Delta:
         self.customers: dict[int, Customer] = {}
         self.approvals: dict[bytes, Approval] = {}
         self.invitations: dict[bytes, Invitation] = {}
+        self.banks: dict[int, MemberBank] = {}
+        self.windows: list[tuple[int, int, int, int, int]] = []
         self.rows: dict[str, dict[Any, Row]] = {}
         self.entry_rows = self.id_rows = self.counter_rows = ""
         self.entry_bytes = self.id_bytes = b""
@@ -175,12 +179,20 @@ class Delta:
             }
         if self.sessions:
             rows["sessions_ended"] = {s: (s.hex(), customer, until) for s, customer, until in self.sessions}
+        if self.banks:
+            rows["banks"] = {
+                b.number: (b.number, b.bank, b.state, b.authority.hex(), b.added_us, b.position)
+                for b in self.banks.values()
+            }
+        if self.windows:
+            rows["windows"] = {window[0]: window for window in self.windows}
         self.accounts = {}
         self.holds = {}
         self.customers = {}
         self.approvals = {}
         self.invitations = {}
         self.reversals = {}
+        self.banks = {}
 
 
 def _items(rows: object) -> str:
@@ -237,6 +249,8 @@ def _hold_row(h: Hold) -> Row:
         h.state,
         h.posted,
         h.position,
+        h.sequence,
+        h.reason,
     )
 
 

@@ -2,6 +2,8 @@
 
 The same law as :mod:`fortress.ledger.rules`: look, decide, change nothing. A hold is posted, voided or expired once;
 all entries of one hold carry its id, so posting and voiding need no id of their own and are repeatable by nature.
+The hold of a payment between banks was promised to other books as well: nobody ends or undoes it here
+(:mod:`fortress.ledger.payment_rules`).
 """
 
 from __future__ import annotations
@@ -103,6 +105,8 @@ def judge_post_hold(books: Books, command: PostHold, now_us: int) -> Verdict:
         or _may_act_on_hold(hold, books, command.actor, as_payee=False)
     ):
         return Verdict(Status.hold_unknown)
+    if hold.is_payment:
+        return Verdict(Status.hold_of_payment)
     amount = command.amount or hold.amount
     if hold.state == HoldState.posted and hold.posted == amount:
         return Verdict(_OK, None, replayed=True, position=hold.position)
@@ -136,6 +140,8 @@ def judge_release_hold(books: Books, command: ReleaseHold, now_us: int) -> Verdi
     hold = books.hold(command.id)
     if hold is None or not _may_act_on_hold(hold, books, command.actor, as_payee=True):
         return Verdict(Status.hold_unknown)
+    if hold.is_payment:
+        return Verdict(Status.hold_of_payment)
     if hold.state == command.state:
         return Verdict(_OK, None, replayed=True, position=hold.position)
     if hold.state != HoldState.open:
@@ -216,7 +222,7 @@ def _moved(books: Books, actor: Actor, original: tuple[int, AnyEntry] | None) ->
         return _OK, _Moved(entry.debit, entry.credit, entry.amount, entry.currency)
     if type(entry) is HoldPlaced:
         hold = books.hold(entry.id)
-        if hold is None or hold.state != HoldState.posted:
+        if hold is None or hold.state != HoldState.posted or hold.is_payment:
             return Status.original_not_reversible, None
         return _OK, _Moved(hold.debit, hold.credit, hold.posted, hold.currency)
     return Status.original_unknown, None

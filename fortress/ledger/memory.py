@@ -13,7 +13,7 @@ from __future__ import annotations
 from operator import attrgetter, itemgetter
 
 from fortress.ledger.entries import AnyEntry
-from fortress.ledger.model import Account, Approval, Customer, Hold, Invitation
+from fortress.ledger.model import Account, Approval, Customer, Hold, Invitation, MemberBank, WindowEnd
 from fortress.ledger.working_set import WorkingSet
 
 ID_NONE = bytes(16)
@@ -72,6 +72,9 @@ class Memory:
     def __init__(self, *, account_cache_max: int = 131_072, id_cache_max: int = 131_072) -> None:
         self.currencies: dict[str, int] = {}
         self.settlements: dict[str, int] = {}  # currency -> the settlement account
+        self.banks: dict[str, MemberBank] = {}  # all that this gateway knows, by name
+        self.positions: dict[tuple[int, str], int] = {}  # number of a bank, currency -> its position account
+        self.windows = WindowEnd()  # the last that was closed
         self.administrators: set[int] = set()
         self.approvals: dict[bytes, Approval] = {}  # those that wait; a decided one is known by its id
         self.invitations: dict[bytes, Invitation] = {}  # those not used

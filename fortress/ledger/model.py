@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 INTEGER_MAX = 2**63 - 1
 DAY_US = 86_400_000_000
@@ -124,7 +125,11 @@ class Account:
 
 @dataclass(slots=True, eq=False)
 class Hold:
-    """Money reserved: taken from ``debit``'s available, promised to ``credit``, until posted, voided or expired."""
+    """Money reserved: taken from ``debit``'s available, promised to ``credit``, until posted, voided or expired.
+
+    Of a payment between banks: ``sequence`` is the position of the decision in the gateway's ledger once it is posted
+    (0 where an operator posted it by hand), ``reason`` why it was voided: a status, or the code of an error.
+    """
 
     id: bytes
     debit: int
@@ -137,6 +142,13 @@ class Hold:
     state: int = 1
     posted: int = 0
     position: int = 0
+    sequence: int = 0
+    reason: int = 0
+
+    @property
+    def is_payment(self) -> bool:
+        """True for one leg of a payment between banks: no other hold is without an end."""
+        return self.expires_us == NEVER_US
 
 
 @dataclass(slots=True, eq=False)
@@ -189,6 +201,13 @@ class MemberBank:
     authority: bytes
     added_us: int
     position: int = 0
+
+
+class WindowEnd(NamedTuple):
+    """The settlement window that was closed last: its number, and the position up to which it went."""
+
+    number: int = 0
+    to: int = 0
 
 
 @dataclass(slots=True, eq=False)

@@ -19,6 +19,7 @@ from fortress.ledger.memory import Memory
 from fortress.ledger.model import Account, Hold, HoldState, TransferKind, day_of, month_of
 
 _SPENDING = frozenset((int(TransferKind.transfer), int(TransferKind.withdrawal), int(TransferKind.payment_out)))
+_CLEARING = int(TransferKind.clearing)  # a gateway's decision, whose own position is its sequence
 _OPEN = int(HoldState.open)
 _POSTED = int(HoldState.posted)
 
@@ -73,6 +74,7 @@ class Posting:
             raise BooksBroken(f"position {position} takes more than was held")
         unspend(debit, entry.held - entry.amount, hold.placed_us)
         hold.state, hold.posted, hold.position = _POSTED, entry.amount, position
+        hold.sequence = position if entry.kind == _CLEARING else entry.gateway_sequence
         delta.holds[hold.id] = hold
 
     def apply_hold_placed(self, entry: HoldPlaced, position: int, delta: Delta) -> None:
@@ -99,7 +101,7 @@ class Posting:
         credit.credits_pending -= entry.amount
         _check_pending(entry, debit, credit, position)
         unspend(debit, entry.amount, hold.placed_us)
-        hold.state, hold.position = entry.state, position
+        hold.state, hold.position, hold.reason = entry.state, position, entry.reason
         delta.holds[entry.id] = hold
         self._link_pair(entry, debit, credit, position, delta)
 

@@ -3,7 +3,8 @@
 For :mod:`fortress.ledger.audit`. It shares no code with what keeps the books (:mod:`fortress.ledger.posting`,
 :mod:`fortress.ledger.administration`), so that a mistake there does not excuse itself here; even months are counted
 otherwise. Rows that never change again go out chunk by chunk (:class:`Chunk`); in memory stay one object for each
-account, customer, open hold and waiting approval, and the sums of reversals, invitations and ended sessions.
+account, customer, open hold, waiting approval, bank and window, and the sums of reversals, invitations and ended
+sessions.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ _EPOCH = date(1970, 1, 1).toordinal()
 _MARKED = 256
 _SPENDING = (2, 3, 4)  # withdrawal, transfer, payment out
 _CLOSED, _ERASED = 4, 3
+_POSITION = 3  # kind of the accounts in which a gateway keeps what banks owe
+_CLEARING = 8  # kind of what is posted between them
 _DEFAULT = 13  # column of customers: default account, then accounts ever, accounts open, position
 BLOB_SIZE_BYTES_KEPT = 32
 
@@ -126,7 +129,8 @@ class _Money:
             stated = f"{entry.debit_balance} and {entry.credit_balance}"
             self._problem(f"states balances {stated}, which are {balance} and {other_balance}", position)
         if entry.held:
-            self._end_hold(entry, 2, entry.held, entry.amount, position)
+            sequence = position if entry.kind == _CLEARING else entry.gateway_sequence
+            self._end_hold(entry, 2, entry.held, (entry.amount, position, sequence, 0))
         else:
             if entry.kind in _SPENDING:
                 debit.spend(entry.amount, entry.time_us)
@@ -146,14 +150,15 @@ class _Money:
         self._check_pending(entry, debit, credit, position)
         debit.spend(entry.amount, entry.time_us)
         available = debit.counters[1] - debit.counters[0] - debit.counters[2]
-        if debit.floor is not None and available < max(debit.floor, 0):
+        lowest = -(2**63) if debit.opened[2] == _POSITION else 0  # what a customer has held is never an overdraft
+        if debit.floor is not None and available < max(debit.floor, lowest):
             self._problem(f"holds more than account {entry.debit} has", position)
         self.holds[entry.id] = (position, entry)
 
     def take_released(self, entry: e.HoldReleased, position: int) -> None:
         pair = self._pair(entry, "", position)
         if pair is not None:
-            self._end_hold(entry, entry.state, entry.amount, 0, position)
+            self._end_hold(entry, entry.state, entry.amount, (0, position, 0, entry.reason))
             self._check_pending(entry, *pair, position)
 
     def _pair(self, entry: Any, currency: str, position: int) -> tuple[_Account, _Account] | None:
@@ -171,7 +176,9 @@ class _Money:
         if (debit.counters[2], credit.counters[3]) != (entry.debit_pending, entry.credit_pending):
             self._problem("states held sums that are others", position)
 
-    def _end_hold(self, entry: Any, state: int, held: int, posted: int, position: int) -> None:
+    def _end_hold(self, entry: Any, state: int, held: int, end: tuple[int, int, int, int]) -> None:
+        """End an open hold; ``end``: what was posted of it, where, the gateway's sequence, the reason."""
+        posted, position = end[:2]
         found = self.holds.pop(entry.id, None)
         if found is None or (found[1].debit, found[1].credit, found[1].amount) != (entry.debit, entry.credit, held):
             self._problem(f"ends hold {entry.id.hex()}, which is not open, or another", position)
@@ -181,7 +188,7 @@ class _Money:
         debit.counters[2] -= held
         self.accounts[hold.credit].counters[3] -= held
         debit.give_back(held - posted, hold.time_us)
-        self.chunk.holds[hold.id] = _hold_row(hold, state, posted, position)
+        self.chunk.holds[hold.id] = _hold_row(hold, state, *end)
 
 
 class _People:
@@ -196,9 +203,9 @@ class _People:
         self.sessions: dict[bytes, Row] = {}
 
     def count_account(self, owner: int, number: int, opened: int, position: int, *, is_new: bool) -> None:
-        """Count an account that was opened (1) or closed (-1) with its owner; the bank itself counts none."""
+        """Count an account that was opened (1) or closed (-1) with its owner; banks count none."""
         customer = self.customers.get(owner)
-        if owner == 0 or (customer is None and self._unknown(owner, position)):
+        if owner <= 0 or (customer is None and self._unknown(owner, position)):
             return
         assert customer is not None
         customer[_DEFAULT] = customer[_DEFAULT] or number
@@ -258,6 +265,28 @@ class _People:
         self.sessions[entry.session] = (entry.session, entry.customer, entry.until_us)
 
 
+class _Banks:
+    """A gateway's banks and the windows in which they settle."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self.banks: dict[int, Row] = {}
+        self.windows: dict[int, Row] = {}
+
+    def take_bank(self, entry: e.BankChanged, position: int) -> None:
+        number, known = entry.number, self.banks.get(entry.number)
+        if (known is None and number != len(self.banks) + 1) or (known is not None and known[1] != entry.bank):
+            self._problem(f"gives bank {entry.bank} the number {number}, which is not its own", position)
+        added_us = entry.time_us if known is None else known[4]
+        self.banks[number] = (number, entry.bank, entry.state, shortened(entry.authority), added_us, position)
+
+    def take_window(self, entry: e.WindowClosed, position: int) -> None:
+        number, last = entry.number, self.windows.get(entry.number - 1, (0,) * 5)
+        if number != len(self.windows) + 1 or entry.after != last[2] or entry.to <= entry.after:
+            self._problem(f"closes window {number}, which does not follow the one before it", position)
+        self.windows[number] = (number, entry.after, entry.to, entry.time_us, position)
+
+
 class Recount:
     """The books as the entries taken so far make them.
 
@@ -270,6 +299,7 @@ class Recount:
         self._chunk = Chunk()
         self._money = money = _Money(problem, self._chunk)
         self._people = people = _People(problem, self._chunk)
+        self._banks = banks = _Banks(problem)
         self._time_us = 0
         self.counts = dict.fromkeys(("ids", "marks", "trail", "holds", "approvals"), 0)
         self._takers: dict[type, Callable[[Any, int], None]] = {
@@ -286,6 +316,8 @@ class Recount:
             e.ApprovalAsked: people.take_asked,
             e.ApprovalDecided: people.take_decided,
             e.SessionEnded: people.take_ended,
+            e.BankChanged: banks.take_bank,
+            e.WindowClosed: banks.take_window,
             e.LedgerOpened: self._take_ledger,
             e.Refused: lambda entry, position: None,
         }
@@ -392,6 +424,16 @@ class Recount:
         """The row of ``customers``, long blobs hashed; empty when there is no such customer."""
         return tuple(self._people.customers.get(number, ()))
 
+    @property
+    def banks(self) -> dict[int, Row]:
+        """All rows of ``banks``, long blobs hashed."""
+        return self._banks.banks
+
+    @property
+    def windows(self) -> dict[int, Row]:
+        """All rows of ``windows``."""
+        return self._banks.windows
+
     def open_holds(self) -> dict[bytes, Row]:
         """The rows of ``holds`` that are still open."""
         return {id: _hold_row(hold, 1, 0, position) for id, (position, hold) in self._money.holds.items()}
@@ -411,10 +453,10 @@ class Recount:
         return found
 
 
-def _hold_row(hold: e.HoldPlaced, state: int, posted: int, position: int) -> Row:
+def _hold_row(hold: e.HoldPlaced, state: int, posted: int, position: int, sequence: int = 0, reason: int = 0) -> Row:
     h = hold
     terms = (h.id, h.debit, h.credit, h.amount, h.currency, h.time_us, h.expires_us, h.reference)
-    return (*terms, state, posted, position)
+    return (*terms, state, posted, position, sequence, reason)
 
 
 def _approval_row(asked: e.ApprovalAsked, state: int, position: int) -> Row:

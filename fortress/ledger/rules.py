@@ -29,7 +29,9 @@ from fortress.ledger.model import (
     Customer,
     Hold,
     Invitation,
+    MemberBank,
     TransferKind,
+    WindowEnd,
     day_of,
     month_of,
 )
@@ -77,6 +79,10 @@ class Books(Protocol):
     """What the rules may see: memory that already holds everything the command names."""
 
     currencies: dict[str, int]  # currency -> the bank's cash account
+    settlements: dict[str, int]  # currency -> the bank's settlement account
+    banks: dict[str, MemberBank]
+    positions: dict[tuple[int, str], int]
+    windows: WindowEnd
     id_ahead: bytes  # time-ordered ids from here on lie too far ahead
     administrators: set[int]
     next_customer: int
@@ -138,6 +144,22 @@ def replay_refusal(known: tuple[int, AnyEntry], digest: bytes, actor: Actor) -> 
     if entry.digest != digest or entry.actor != actor.customer:
         return Verdict(Status.id_reused)
     return Verdict(Status(entry.status), entry, entry.facts, replayed=True, position=position)
+
+
+def replay_act(books: Books, command: Any, same: Callable[[Any], bool], digest: bytes) -> Verdict | None:
+    """Answer a command whose id was used before; None when the id is new and may be used.
+
+    Args:
+        same: tells whether an entry is what the command asks for.
+    """
+    known = books.known(command.id)
+    if known is None:
+        return Verdict(Status.id_too_far_ahead) if is_too_far_ahead(command.id, books.id_ahead) else None
+    position = known[0]
+    entry: Any = known[1]
+    if same(entry) and entry.actor == command.actor.customer:
+        return Verdict(_OK, entry, replayed=True, position=position)
+    return replay_refusal(known, digest, command.actor) or Verdict(Status.id_reused)
 
 
 # --- Moving money --------------------------------------------------------------------------------------------------

@@ -8,11 +8,14 @@ account's every 256th entry: the way into the middle of a long chain.
 What a transfer changes in its accounts is one JSON array for each (``counters``), which passes from the statement's
 text into the row as it is; ten columns, each taken out of the text by itself, cost five times as much. The view
 ``balances`` gives them their names.
+
+A payment between banks is a hold without an end, so the open ones are the last of ``holds_open_by_expiry``; those that
+were posted are found by the gateway's sequence. What is no payment costs nothing there.
 """
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE records (lsn INTEGER PRIMARY KEY, first_position INTEGER NOT NULL, count INTEGER NOT NULL,
@@ -34,8 +37,10 @@ CREATE TABLE accounts (number INTEGER PRIMARY KEY, owner INTEGER NOT NULL, kind 
 CREATE INDEX accounts_by_owner ON accounts (owner, number);
 CREATE TABLE holds (id BLOB PRIMARY KEY, debit INTEGER NOT NULL, credit INTEGER NOT NULL, amount INTEGER NOT NULL,
     currency TEXT NOT NULL, placed_us INTEGER NOT NULL, expires_us INTEGER NOT NULL, reference TEXT NOT NULL,
-    state INTEGER NOT NULL, posted INTEGER NOT NULL, position INTEGER NOT NULL) WITHOUT ROWID;
+    state INTEGER NOT NULL, posted INTEGER NOT NULL, position INTEGER NOT NULL, sequence INTEGER NOT NULL,
+    reason INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX holds_open_by_expiry ON holds (expires_us) WHERE state = 1;
+CREATE INDEX holds_by_sequence ON holds (sequence) WHERE sequence > 0;
 CREATE INDEX holds_by_debit ON holds (debit, state);
 CREATE INDEX holds_by_credit ON holds (credit, state);
 CREATE TABLE customers (customer INTEGER PRIMARY KEY, handle BLOB NOT NULL UNIQUE, roles TEXT NOT NULL,
@@ -53,17 +58,23 @@ CREATE TABLE reversals (original BLOB PRIMARY KEY, amount INTEGER NOT NULL, posi
 CREATE TABLE sessions_ended (session BLOB PRIMARY KEY, customer INTEGER NOT NULL, until_us INTEGER NOT NULL)
     WITHOUT ROWID;
 CREATE INDEX sessions_ended_by_end ON sessions_ended (until_us);
+CREATE TABLE banks (number INTEGER PRIMARY KEY, bank TEXT NOT NULL UNIQUE, state INTEGER NOT NULL,
+    authority BLOB NOT NULL, added_us INTEGER NOT NULL, position INTEGER NOT NULL);
+CREATE TABLE windows (number INTEGER PRIMARY KEY, after_position INTEGER NOT NULL, to_position INTEGER NOT NULL,
+    closed_us INTEGER NOT NULL, position INTEGER NOT NULL);
 """
 
 # table -> columns; True marks a blob, which travels as hex inside the one JSON text of a statement
 UPSERTED: dict[str, tuple[bool, ...]] = {
     "accounts": (False,) * 12,
-    "holds": (True, *(False,) * 10),
+    "holds": (True, *(False,) * 12),
     "customers": (False, True, False, True, False, False, False, True, True, True, *(False,) * 7),
     "approvals": (True, False, True, *(False,) * 5),
     "invitations": (True, *(False,) * 4),
     "reversals": (True, False, False),
     "sessions_ended": (True, False, False),
+    "banks": (False, False, False, True, False, False),
+    "windows": (False,) * 5,
 }
 
 

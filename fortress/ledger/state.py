@@ -20,6 +20,7 @@ from fortress.ledger.entries import (
     AnyEntry,
     ApprovalAsked,
     ApprovalDecided,
+    BankChanged,
     CustomerChanged,
     CustomerCreated,
     HoldPlaced,
@@ -31,6 +32,7 @@ from fortress.ledger.entries import (
     ProfileChanged,
     Refused,
     SessionEnded,
+    WindowClosed,
 )
 from fortress.ledger.memory import ID_NONE, Loaded, Memory, Wanted
 from fortress.ledger.posting import Posting
@@ -60,6 +62,8 @@ class State(Memory):
             ApprovalDecided: administration.apply_approval_decided,
             SessionEnded: administration.apply_session_ended,
             LedgerOpened: administration.apply_ledger_opened,
+            BankChanged: administration.apply_bank_changed,
+            WindowClosed: administration.apply_window_closed,
         }
 
     def apply(self, entry: AnyEntry, delta: Delta) -> int:

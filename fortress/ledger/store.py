@@ -24,7 +24,7 @@ from fortress.ledger.delta import Delta
 from fortress.ledger.entries import AnyEntry
 from fortress.ledger.memory import NUMBER_FIRST, TIME_ORDERED, Loaded, Memory, Wanted
 from fortress.ledger.merkle import TILE_SIZE_BYTES, TILE_WIDTH, leaf_hash, tile_root
-from fortress.ledger.model import Account, Approval, Customer, Hold, Invitation
+from fortress.ledger.model import Account, AccountKind, Approval, Customer, Hold, Invitation, MemberBank, WindowEnd
 from fortress.ledger.schema import (
     INSERT_ENTRIES,
     INSERT_IDS,
@@ -263,12 +263,27 @@ class Store:
                 state.currencies.setdefault(currency, 0)
         sql = "SELECT currency, number FROM accounts WHERE owner = 0 AND kind = 2 ORDER BY number"
         state.currencies.update((currency, number) for currency, number in self.read(sql))
+        self._load_banks(state)
         sql = "SELECT customer FROM customers WHERE instr(roles, 'administrator') > 0 AND state <> 3"
         state.administrators |= {row[0] for row in self.read(f"{sql} AND (state = 1 OR locked_until_us > 0)")}
         for row in self.read("SELECT * FROM approvals WHERE state = 1"):
             state.approvals[row[0]] = Approval(*row)
         for row in self.read("SELECT * FROM invitations WHERE used = 0"):
             state.invitations[row[0]] = Invitation(row[0], row[1], row[2], bool(row[3]), row[4])
+
+    def _load_banks(self, state: Memory) -> None:
+        """Fill what payments between banks go through."""
+        # in the order in which they were opened: the index over owners leads to the few that no customer owns
+        sql = "SELECT kind, owner, currency, number FROM accounts WHERE owner <= 0 AND kind IN (?, ?) ORDER BY number"
+        for kind, owner, currency, number in self.read(sql, (int(AccountKind.settlement), int(AccountKind.position))):
+            if kind == AccountKind.settlement:
+                state.settlements[currency] = number
+            else:
+                state.positions[-owner, currency] = number
+        for row in self.read("SELECT * FROM banks ORDER BY number"):
+            state.banks[row[1]] = MemberBank(*row)
+        for row in self.read("SELECT number, to_position FROM windows ORDER BY number DESC LIMIT 1"):
+            state.windows = WindowEnd(*row)
 
     def tile(self, level: int, index: int) -> bytes:
         """Read the hashes of one tile of the Merkle tree; a tile that is not full is made of what lies below it."""

@@ -10,14 +10,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fortress.ledger.commands import (
+    AbortPayment,
     ChangeAccount,
     ChangeCustomer,
     ChangeKey,
     ChangeProfile,
+    CommitPayment,
     CreateCustomer,
     MoveMoney,
     OpenAccount,
     PlaceHold,
+    PlacePayment,
     PostHold,
     ReleaseHold,
     ReverseMoney,
@@ -80,8 +83,8 @@ def want_account(memory: Memory, wanted: Wanted, number: int) -> None:
 
 
 def want_customer(memory: Memory, wanted: Wanted, customer: int) -> None:
-    """Want a customer by number; the bank itself is none."""
-    if customer != BANK and customer not in memory.customers:
+    """Want a customer by number; the bank itself (0) and other banks (below) are none."""
+    if customer > BANK and customer not in memory.customers:
         wanted.customers.add(customer)
 
 
@@ -121,6 +124,20 @@ def _for_move(memory: Memory, wanted: Wanted, order: Any) -> None:
 
 def _for_hold(memory: Memory, wanted: Wanted, command: Any) -> None:
     want_hold(memory, wanted, command.id)
+
+
+def _for_decision(memory: Memory, wanted: Wanted, command: Any) -> None:
+    """Of a payment that was refused there is an id and no hold."""
+    known = memory.ids.get(command.id)
+    if known is None or type(known[1]) is HoldPlaced:
+        want_hold(memory, wanted, command.id)
+
+
+def _for_payment(memory: Memory, wanted: Wanted, command: PlacePayment) -> None:
+    """A repeat is told what became of the hold as well; what is new has none to be read."""
+    _for_move(memory, wanted, command)
+    if memory.ids.get(command.id) is not None:
+        want_hold(memory, wanted, command.id)
 
 
 def _for_reversal(memory: Memory, wanted: Wanted, command: ReverseMoney) -> None:
@@ -176,6 +193,9 @@ _FOR_COMMAND: dict[type, Want] = {
     PlaceHold: _for_move,
     PostHold: _for_hold,
     ReleaseHold: _for_hold,
+    PlacePayment: _for_payment,
+    CommitPayment: _for_decision,
+    AbortPayment: _for_decision,
     ReverseMoney: _for_reversal,
     OpenAccount: _for_owner,
     ChangeAccount: _for_account,

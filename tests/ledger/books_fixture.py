@@ -9,7 +9,15 @@ from fortress.errors import Status
 from fortress.ledger.acts import judge
 from fortress.ledger.commands import KeyData
 from fortress.ledger.delta import Delta
-from fortress.ledger.model import BANK_ACTOR, Account, AccountKind, AccountState, Actor, account_number
+from fortress.ledger.model import (
+    BANK_ACTOR,
+    SWITCH_ACTOR,
+    Account,
+    AccountKind,
+    AccountState,
+    Actor,
+    account_number,
+)
 from fortress.ledger.rules import Verdict
 from fortress.ledger.state import State
 
@@ -20,7 +28,14 @@ ANYBODY = frozenset({"customer"})
 ALICE, BOB = Actor(1, ANYBODY), Actor(2, ANYBODY)
 TELLER = Actor(8, frozenset({"teller"}))
 ADMINISTRATOR = Actor(9, frozenset({"administrator"}))
-ACTORS = {"alice": ALICE, "bob": BOB, "teller": TELLER, "administrator": ADMINISTRATOR, "bank": BANK_ACTOR}
+ACTORS = {
+    "alice": ALICE,
+    "bob": BOB,
+    "teller": TELLER,
+    "administrator": ADMINISTRATOR,
+    "bank": BANK_ACTOR,
+    "switch": SWITCH_ACTOR,
+}
 
 _serial = count(1)
 
@@ -75,7 +90,7 @@ class Books(State):
             int(kind),
             currency,
             int(AccountState[row.get("state") or "open"]),
-            floor=None if is_cash else int(row.get("floor") or 0),
+            floor=None if kind in (AccountKind.cash, AccountKind.settlement) else int(row.get("floor") or 0),
             limit_payment=number(row.get("payment", "")),
             limit_day=number(row.get("day", "")),
             limit_month=number(row.get("month", "")),
@@ -85,6 +100,10 @@ class Books(State):
         )
         balance = int(row.get("balance") or 0)
         account.credits_posted, account.debits_posted = max(balance, 0), max(-balance, 0)
+        if kind is AccountKind.settlement:
+            self.settlements[currency] = number_of
+        if kind is AccountKind.position:
+            self.positions[-account.owner, currency] = number_of
         self.numbers[row["name"]] = number_of
         self.accounts.put(number_of, account)
 
