@@ -158,6 +158,7 @@ class PairSettings:
     cluster: str = text("", "id of the pair, in hexadecimal; both nodes and the register carry the same")
     register: str = text("witness", "who keeps the record of which node is primary", choices=("witness", "etcd"))
     register_addresses: str = text("", "the witness's host:port, or etcd's https://host:port, several with commas")
+    register_ca: str = text("", "the authority of the register's certificate; empty: the bank's own, as tls.ca")
     durability: str = text(
         *("available", "without its standby a primary goes on alone, or holds writes until there are two copies"),
         choices=("available", "two-copies"),

@@ -1,4 +1,4 @@
-"""``init``: the folder of a new bank, of its second node, or of their witness; nothing runs yet."""
+"""``init``: the folder of a new bank or gateway, of its second node, or of their witness; nothing runs yet."""
 
 from __future__ import annotations
 
@@ -12,13 +12,23 @@ import click
 from fortress import config
 from fortress.cli.bootstrap import FILE_NAME, Administrator, check_username, make_administrator, write_bootstrap
 from fortress.cli.command import Call, command, current_call
-from fortress.cli.joining import PORT_FIRST, WILDCARDS, Place, endpoint, make_peer, make_witness, use_register
+from fortress.cli.joining import (
+    PORT_FIRST,
+    SWITCH_OFFSET,
+    WILDCARDS,
+    Place,
+    endpoint,
+    make_peer,
+    make_witness,
+    use_register,
+)
 from fortress.cli.misuse import Misuse
 from fortress.cli.output import Json, say, show
 from fortress.cli.prompts import read_password
 from fortress.config import Settings
 
 CURRENCIES_DEFAULT: Final = ("EUR",)
+GATEWAY_DEFAULT: Final = "gateway"
 
 
 def make_folder(
@@ -70,6 +80,7 @@ class Wanted:
     """What was asked of ``init``, as its options say it."""
 
     bank: str | None
+    gateway: bool
     join: tuple[Path, ...]
     witness: bool
     replace: bool
@@ -80,6 +91,7 @@ class Wanted:
     port: int | None
     status_port: int | None
     pair_port: int | None
+    bank_port: int | None
     names: tuple[str, ...]
     first_at: str
     register: str
@@ -94,6 +106,7 @@ class Wanted:
             port=self.port,
             status_port=self.status_port,
             pair_port=self.pair_port,
+            bank_port=self.bank_port,
             names=self.names,
         )
 
@@ -104,9 +117,11 @@ class Wanted:
     "fortress init ./bank-a --bank a --admin ada --password-file ./ada --currency EUR --currency USD",
     "fortress init ./bank-a-2 --join ./bank-a --name node-2",
     "fortress init ./witness --witness --join ./bank-a --join ./bank-a-2",
+    "fortress init ./gateway --gateway --admin gus --port 7631",
 )
 @click.argument("folder", type=click.Path(path_type=Path), default=".")
-@click.option("--bank", help="The bank's id, like a: small letters, digits, dash.")
+@click.option("--bank", help="The bank's id, like a: small letters, digits, dash; a gateway's is gateway.")
+@click.option("--gateway", is_flag=True, help="Make a gateway: it switches payments between banks.")
 @click.option(
     "--join",
     type=click.Path(path_type=Path),
@@ -123,8 +138,15 @@ class Wanted:
 @click.option("--currency", "currencies", multiple=True, help="May be repeated; EUR by default.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 7611, or the next free one in a pair.")
-@click.option("--status-port", type=click.IntRange(0, 65535), help="Port of the monitoring site, 0 for none; 7612.")
-@click.option("--pair-port", type=click.IntRange(1, 65535), help="Port for the records of the other node; 7613.")
+@click.option(
+    "--status-port", type=click.IntRange(0, 65535), help="Port of the monitoring site, 0 for none; one after --port."
+)
+@click.option(
+    "--pair-port", type=click.IntRange(1, 65535), help="Port for the records of the other node; two after --port."
+)
+@click.option(
+    "--bank-port", type=click.IntRange(1, 65535), help="Port on which a gateway takes banks; four after --port."
+)
 @click.option("--at", "names", multiple=True, metavar="HOST", help="Where others reach it; goes into its certificate.")
 @click.option("--first-at", default="", metavar="HOST", help="Where the second node reaches the first.")
 @click.option(
@@ -144,7 +166,7 @@ class Wanted:
     help="Read an administrator's password from the first line of this file; one for each --admin, in their order.",
 )
 def init_command(folder: Path, **given: Any) -> None:
-    """Make the folder of a bank: settings, authority and certificates, keys, first administrators.
+    """Make the folder of a bank, or of a gateway: settings, authority and certificates, keys, first administrators.
 
     With --join, make the folder of the bank's second node, and with --witness that of their witness; both are made
     beside the first node's folder and then moved to their machines. Two administrators are better than one: acts on
@@ -172,16 +194,20 @@ def check_usage(wanted: Wanted) -> None:
                 "bank, administrators and currencies are those of the node that is joined",
                 "leave out --bank, --admin, --currency and --password-file",
             )
+        if wanted.gateway and not all(config.load(each, {}, {}).switch.listen for each in wanted.join):
+            raise Misuse("a node that is joined is a bank's and no gateway", "leave out --gateway")
         if len(wanted.join) > 1 and not wanted.witness:
             raise Misuse("a second node joins one first node", "name one folder with --join")
         if wanted.witness and wanted.register_addresses:
             raise Misuse("the new witness is the register", "leave out --register-addresses")
     elif wanted.witness:
         raise Misuse("it is not known whose witness this shall be", "name the folders of the nodes with --join")
-    elif not wanted.bank:
+    elif not wanted.bank and not wanted.gateway:
         raise Misuse("it is not known which bank this shall be", "name it with --bank, or a folder with --join")
     elif not wanted.admins:
         raise Misuse("a bank needs an administrator", "name one with --admin, better two")
+    elif wanted.bank_port and not wanted.gateway:
+        raise Misuse("a bank takes no other banks", "leave out --bank-port, or add --gateway")
     elif len(wanted.password_files) not in (0, len(wanted.admins)):
         raise Misuse("there is not one --password-file for each --admin", "name as many of one as of the other")
     if wanted.register == "etcd" and not wanted.register_addresses:
@@ -198,18 +224,11 @@ def _found_bank(call: Call, folder: Path, wanted: Wanted) -> None:
         password = read_password(call, f"Password of {username}", file, confirm=True)
         say(call, f"deriving the key of {username}")
         people.append(make_administrator(username, password, KdfParameters()))
-    port = PORT_FIRST if wanted.port is None else wanted.port
-    settings: dict[str, str | int] = {
-        "server.host": wanted.host,
-        "server.port": port,
-        "monitor.port": PORT_FIRST + 1 if wanted.status_port is None else wanted.status_port,
-        "pair.listen": endpoint(wanted.host, PORT_FIRST + 2 if wanted.pair_port is None else wanted.pair_port),
-    }
-    if wanted.register_addresses:
-        settings |= {"pair.register": wanted.register, "pair.register_addresses": wanted.register_addresses}
+    port, settings = _settings(wanted)
+    bank = wanted.bank or GATEWAY_DEFAULT
     made = make_folder(
         folder,
-        bank=str(wanted.bank),
+        bank=bank,
         node=wanted.node or "node-1",
         administrators=people,
         currencies=[currency.upper() for currency in wanted.currencies] or CURRENCIES_DEFAULT,
@@ -218,13 +237,35 @@ def _found_bank(call: Call, folder: Path, wanted: Wanted) -> None:
     )
     ca = made.path(made.tls.ca)
     key_file = made.path(made.keys.key_file)
-    document: Json = {"folder": str(folder), "bank": wanted.bank, "ca": str(ca), "key_file": str(key_file)}
-    show(call, document, f"Bank {wanted.bank} is ready in {str(folder)!r}.")
+    document: dict[str, Json] = {"folder": str(folder), "bank": bank, "ca": str(ca), "key_file": str(key_file)}
+    if wanted.gateway:
+        document["listen"] = made.switch.listen
+    show(call, document, f"{'Gateway' if wanted.gateway else 'Bank'} {bank} is ready in {str(folder)!r}.")
     say(call, f"keep a copy of {str(key_file)!r} apart from the folder: without it all data is lost")
     say(call, f"{FILE_NAME} holds no secret; the first start reads it")
-    say(call, f"next: fortress serve {folder}")
+    say(call, f"next: fortress {'gateway' if wanted.gateway else 'serve'} {folder}")
     at = wanted.host if wanted.host not in WILDCARDS else (wanted.names or ("127.0.0.1",))[0]
-    say(call, f"then: fortress login {wanted.admins[0]} --address {endpoint(at, port)}/{wanted.bank} --ca {ca}")
+    say(call, f"then: fortress login {wanted.admins[0]} --address {endpoint(at, port)}/{bank} --ca {ca}")
+    if wanted.gateway:
+        say(call, f"banks join with: fortress bank join BANK-DIR --gateway-folder {folder}")
+
+
+def _settings(wanted: Wanted) -> tuple[int, dict[str, str | int]]:
+    """Give the port for clients, and the settings of a new bank or gateway; ports begin where clients look first."""
+    port = PORT_FIRST if wanted.port is None else wanted.port
+    base = port or PORT_FIRST
+    settings: dict[str, str | int] = {
+        "server.host": wanted.host,
+        "server.port": port,
+        "monitor.port": base + 1 if wanted.status_port is None else wanted.status_port,
+        "pair.listen": endpoint(wanted.host, base + 2 if wanted.pair_port is None else wanted.pair_port),
+    }
+    if wanted.gateway:
+        bank_port = base + SWITCH_OFFSET if wanted.bank_port is None else wanted.bank_port
+        settings["switch.listen"] = endpoint(wanted.host, bank_port)
+    if wanted.register_addresses:
+        settings |= {"pair.register": wanted.register, "pair.register_addresses": wanted.register_addresses}
+    return port, settings
 
 
 def _found_peer(call: Call, folder: Path, wanted: Wanted) -> None:
@@ -280,5 +321,6 @@ def _say_start(call: Call, members: Sequence[Path], register: str, *, witness: P
     for member in members:
         pid = served_by(config.load(member, {}, {}))
         again = f"   (process {pid} serves it and must be ended first: it knows nothing of this yet)" if pid else ""
-        say(call, f"then: fortress serve {member}{again}")
+        verb = "gateway" if config.load(member, {}, {}).switch.listen else "serve"
+        say(call, f"then: fortress {verb} {member}{again}")
     say(call, f"then: fortress status {first}")

@@ -28,7 +28,10 @@ PORT_LAST: Final = 65_000
 CLUSTER_ID_SIZE_BYTES: Final = 16
 KEY_OF_AUTHORITY: Final = "ca.key"
 WILDCARDS: Final = ("0.0.0.0", "::")
-SHARED_SECTIONS: Final = ("server", "committer", "ledger", "login", "log", "pair")
+SWITCH_OFFSET: Final = 4
+"""From a gateway's port for clients to that for banks; a witness's lies between."""
+REGISTER_AUTHORITY: Final = "register-ca"
+SHARED_SECTIONS: Final = ("server", "committer", "ledger", "login", "log", "pair", "gateway", "switch")
 OWN_SETTINGS: Final = (
     "server.host",
     "server.port",
@@ -36,6 +39,8 @@ OWN_SETTINGS: Final = (
     "pair.peer",
     "pair.peer_clients",
     "pair.cluster",
+    "gateway.clients",
+    "switch.listen",
 )
 
 
@@ -48,6 +53,7 @@ class Place:
         port: for clients, or for nodes if it is the witness's; None: the first that is free.
         status_port: of the monitoring site; None: the port after it.
         pair_port: for the other node's records; None: the port after that.
+        bank_port: of a gateway, for banks; None: the port two after that.
         names: names and addresses at which others reach it; the first is the one that others are told.
     """
 
@@ -55,6 +61,7 @@ class Place:
     port: int | None = None
     status_port: int | None = None
     pair_port: int | None = None
+    bank_port: int | None = None
     names: Sequence[str] = field(default=())
 
     @property
@@ -99,8 +106,8 @@ def make_peer(
     old, place = config.load(first, {}, {}), place or Place()
     node = node or ("node-1" if old.node.name == "node-2" else "node-2")
     _check_joinable(old, node, replace=replace)
-    host, port, status_port, pair_port = _listening(place, old)
-    at, first_at = place.reached_at, first_at or _reached_at(old)
+    host, port, status_port, pair_port, bank_port = _listening(place, old)
+    at, first_at = place.reached_at, first_at or reached_at(old)
     if is_loopback(first_at) and not is_loopback(at):
         raise Misuse(
             f"{old.node.name} is reached at {first_at} only, where a node on another machine does not find it",
@@ -122,6 +129,7 @@ def make_peer(
             "pair.listen": endpoint(host, pair_port),
             "pair.peer": endpoint(first_at, _port_of(listen)),
             "pair.peer_clients": endpoint(first_at, old.server.port),
+            **({"switch.listen": endpoint(host, bank_port)} if old.switch.listen else {}),
         },
     )
     _certify(old, first_at)
@@ -138,11 +146,14 @@ def make_peer(
 def make_witness(
     folder: Path, members: Sequence[Path], *, node: str = "", place: Place | None = None, replace: bool = False
 ) -> Settings:
-    """Make the folder of a bank's witness, and tell the nodes named where it is.
+    """Make the folder of a witness, and tell the nodes named where it is.
+
+    Its certificate is signed by the first authority whose key is here; nodes of other banks are given that authority
+    to know it by.
 
     Args:
         folder: must not exist or be empty.
-        members: folders of the bank's nodes that are here, the one with the authority's key among them.
+        members: folders of nodes that are here, of one bank or of several, one with its authority's key among them.
         node: name of the witness.
         place: where it listens.
         replace: the nodes have a register already, which is lost.
@@ -151,7 +162,7 @@ def make_witness(
         FolderMissing, FolderExists, Misuse, CertificateUnusable: as :func:`make_peer`; nothing was changed.
     """
     from fortress import authority, config
-    from fortress.server.folder import create
+    from fortress.server.folder import create, replace_file
 
     nodes, place = [config.load(member, {}, {}) for member in members], place or Place()
     first = _with_authority(nodes)
@@ -166,6 +177,8 @@ def make_witness(
         authority.adopt(certs, own, authority.AUTHORITY_NAME, with_key=False)
         kind, hosts = authority.Kind.node, _host_names(names)
         authority.issue(certs, kind, bank=first.node.bank, hosts=hosts, authority_folder=own)
+        trusted = {_authority_print(each): each.path(each.tls.ca).read_text("ascii") for each in (first, *nodes)}
+        replace_file(certs / f"{authority.AUTHORITY_NAME}.crt", "".join(trusted.values()))
 
     made = create(
         folder,
@@ -175,8 +188,25 @@ def make_witness(
         make_keyring=None,
         settings={"witness.listen": endpoint(place.host, port)},
     )
+    _introduce(first, nodes)
     use_register(members, "witness", address, replace=replace)
     return made
+
+
+def _introduce(first: Settings, nodes: Sequence[Settings]) -> None:
+    """Give nodes of other authorities that of the witness, so that they know it."""
+    from fortress.server.folder import replace_file
+    from fortress.server.settings_file import change_settings
+
+    pem = first.path(first.tls.ca).read_text("ascii")
+    for each in nodes:
+        is_own = _authority_print(each) == _authority_print(first)
+        certs = _certificates(each)
+        if not is_own:
+            replace_file(certs / f"{REGISTER_AUTHORITY}.crt", pem)
+        named = "" if is_own else os.path.relpath(certs / f"{REGISTER_AUTHORITY}.crt", each.folder)
+        if each.pair.register_ca != named:
+            change_settings(each.folder, {"pair.register_ca": named})
 
 
 def use_register(members: Sequence[Path], kind: str, addresses: str, *, replace: bool = False) -> None:
@@ -226,6 +256,8 @@ def _create_peer(
     def make_certificates(certs: Path) -> None:
         authority.adopt(certs, own, authority.AUTHORITY_NAME, with_key=False)
         authority.adopt(certs, own, "bank", with_key=True)
+        for name in _foreign_authorities(old):
+            authority.adopt(certs, own, name, with_key=False)
         kind, names = authority.Kind.node, _host_names(hosts)
         authority.issue(certs, kind, bank=old.node.bank, hosts=names, authority_folder=own)
 
@@ -242,6 +274,12 @@ def _create_peer(
         make_keyring=_peer_keyring(old),
         settings={**shared, **settings},
     )
+
+
+def _foreign_authorities(old: Settings) -> list[str]:
+    """Name the certificates beside a node's own authority by which it knows its register and its gateway."""
+    files = [old.path(file) for file in (old.pair.register_ca, old.gateway.authority) if file]
+    return [file.stem for file in files if file.parent == _certificates(old) and file.exists()]
 
 
 def _peer_keyring(old: Settings) -> Callable[[Path, bytes], object]:
@@ -275,13 +313,13 @@ def _check_authority(first: Path, old: Settings) -> None:
 
 
 def _with_authority(nodes: Sequence[Settings]) -> Settings:
-    first = nodes[0]
-    print_of_first = _authority_print(first)
-    for each in nodes[1:]:
-        if each.node.bank != first.node.bank or _authority_print(each) != print_of_first:
+    banks: dict[str, Settings] = {}
+    for each in nodes:
+        first = banks.setdefault(each.node.bank, each)
+        if _authority_print(each) != _authority_print(first):
             raise Misuse(
-                f"{str(first.folder)!r} and {str(each.folder)!r} are not nodes of one bank under one authority",
-                "name with --join the nodes of one bank only",
+                f"{str(first.folder)!r} and {str(each.folder)!r} are of bank {each.node.bank} under two authorities",
+                "name with --join nodes that belong together",
             )
     found = [each for each in nodes if (_certificates(each) / KEY_OF_AUTHORITY).exists()]
     if not found:
@@ -309,22 +347,28 @@ def _check_no_register(nodes: Sequence[Settings]) -> None:
             )
 
 
-def _listening(place: Place, old: Settings) -> tuple[str, int, int, int]:
-    """Give host and ports of a new node; ports not named are the first three in a row that are free."""
+def _listening(place: Place, old: Settings) -> tuple[str, int, int, int, int]:
+    """Give host and ports of a new node; ports not named are the first of their kind that are free."""
     if not old.server.port:
         raise Misuse(
             f"{old.node.name} takes another port at each start (server.port = 0), so nobody can be told",
             "set server.port in its fortress.toml",
         )
     taken = {old.server.port, old.monitor.port, _port_of(_pair_listen(old))}
+    offsets = [0, 1, 2]
+    if old.switch.listen:
+        taken.add(_port_of(old.switch.listen))
+        offsets.append(SWITCH_OFFSET)
+    # from the first node's on, since another bank of this machine may lie below and not run just now
+    start = old.server.port if PORT_FIRST <= old.server.port < PORT_LAST else PORT_FIRST
     base = next(
         each
-        for each in range(PORT_FIRST, PORT_LAST, PORT_STEP)
-        if not taken & set(range(each, each + 3)) and all(_is_free(place.host, port) for port in range(each, each + 3))
+        for each in (*range(start, PORT_LAST, PORT_STEP), *range(PORT_FIRST, start, PORT_STEP))
+        if not taken & {each + at for at in offsets} and all(_is_free(place.host, each + at) for at in offsets)
     )
-    named = (place.port, place.status_port, place.pair_port)
-    port, status_port, pair_port = (base + at if each is None else each for at, each in enumerate(named))
-    return place.host, port, status_port, pair_port
+    named = {0: place.port, 1: place.status_port, 2: place.pair_port, SWITCH_OFFSET: place.bank_port}
+    port, status_port, pair_port, bank_port = (base + at if each is None else each for at, each in named.items())
+    return place.host, port, status_port, pair_port, bank_port
 
 
 def _is_free(host: str, port: int) -> bool:
@@ -350,7 +394,12 @@ def _port_of(address: str) -> int:
     return int(address.rpartition(":")[2])
 
 
-def _reached_at(old: Settings) -> str:
+def reached_at(old: Settings) -> str:
+    """Find out at which name or address others reach a node.
+
+    Raises:
+        Misuse: neither its settings nor its certificate say.
+    """
     from fortress import authority
 
     if old.server.host not in WILDCARDS:

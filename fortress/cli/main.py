@@ -21,12 +21,14 @@ RUN = "Run a bank"
 PAIR = "Keep it running on two nodes"
 USE = "Use a bank"
 TEND = "Tend a bank"
+BETWEEN = "Pay between banks"
 CHECK = "Check and understand"
 
 COMMANDS: dict[str, Row] = {
     "demo": Row(RUN, "a bank on two nodes, with sample people and light load; deletes itself at Ctrl-C", "demo"),
-    "init": Row(RUN, "make the folder of a bank: settings, certificates, keys, empty ledger", "folders"),
+    "init": Row(RUN, "make the folder of a bank or gateway: settings, certificates, keys, empty ledger", "folders"),
     "serve": Row(RUN, "run one node in the foreground", "serving"),
+    "gateway": Row(RUN, "run one node of a gateway, which switches payments between banks", "serving"),
     "witness": Row(RUN, "keep the register that says which node of a pair is primary", "witness"),
     "chaos": Row(RUN, "kill, stop and continue processes of a demo", "chaos"),
     "status": Row(RUN, "how the bank is, in one table", "status"),
@@ -58,6 +60,9 @@ COMMANDS: dict[str, Row] = {
     "approve": Row(TEND, "what waits for a second administrator", "approvals"),
     "cert": Row(TEND, "certificates: show, renew, issue", "certificates"),
     "config": Row(TEND, "settings: show, check, explain, rekey", "configuration"),
+    "bank": Row(BETWEEN, "join a gateway; the banks there: add, list, suspend", "banks"),
+    "positions": Row(BETWEEN, "where the banks of a gateway stand with each other", "settlement"),
+    "windows": Row(BETWEEN, "settlement windows: list, show, close", "settlement"),
     "audit": Row(CHECK, "verify a ledger's folder offline; trial balance; trail of acts", "audit"),
     "explain": Row(CHECK, "what a code like FT-1016 means and what to do", "explanation"),
     "completion": Row(CHECK, "completion for bash, zsh or fish", "completion"),

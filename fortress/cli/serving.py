@@ -1,4 +1,4 @@
-"""``serve``: one node in the foreground, with its monitoring site, until a signal or a broken ledger ends it."""
+"""``serve`` and ``gateway``: one node in the foreground, with its site, until a signal or a broken ledger ends it."""
 
 from __future__ import annotations
 
@@ -41,6 +41,25 @@ def serve_command(folder: Path | None, overrides: tuple[str, ...], stop_at_eof: 
     import uvloop
 
     call = current_call()
+    uvloop.run(serve(call, folder or call.config, overrides, stop_at_eof=stop_at_eof))
+
+
+@command("gateway", "fortress gateway ./gateway", "fortress gateway ./gateway --set switch.listen=0.0.0.0:7615")
+@FOLDER
+@SET
+@click.option("--stop-at-eof", is_flag=True, hidden=True, help="End when standard input is closed.")
+def gateway_command(folder: Path | None, overrides: tuple[str, ...], stop_at_eof: bool) -> None:
+    """Run one node of a gateway in the foreground, as 'fortress serve' does, if the folder is a gateway's.
+
+    Banks register where switch.listen says; 'fortress bank add' lets them in.
+    """
+    import uvloop
+
+    from fortress.cli.configuration import load_settings
+    from fortress.cli.gateways import require_gateway
+
+    call = current_call()
+    require_gateway(load_settings(call, folder, overrides))
     uvloop.run(serve(call, folder or call.config, overrides, stop_at_eof=stop_at_eof))
 
 
@@ -133,13 +152,17 @@ def _tell(call: Call, process: Process, site: Site | None) -> None:
     settings = process.folder.settings
     host, port = settings.server.host, process.server.port
     url = "http://{}:{}".format(*site.address) if site else ""
-    document: Json = {
+    document: dict[str, Json] = {
         "bank": settings.node.bank,
         "node": settings.node.name,
         "address": f"{host}:{port}/{settings.node.bank}",
         "status": url or None,
         "pid": os.getpid(),
     }
-    sentence = f"Bank {settings.node.bank}, {settings.node.name}: listening on {host}:{port}"
+    what = "Gateway" if settings.switch.listen else "Bank"
+    sentence = f"{what} {settings.node.bank}, {settings.node.name}: listening on {host}:{port}"
+    if settings.switch.listen:
+        document["listen"] = settings.switch.listen
+        sentence += f", for banks on {settings.switch.listen}"
     show(call, document, f"{sentence}; status at {url}/status" if url else sentence)
     sys.stdout.flush()

@@ -230,5 +230,6 @@ def open_register_of(settings: Settings, control: ControlState) -> Register:
     from fortress.pair.register import open_register
 
     tls = settings.tls
-    dialing = dialing_context(settings.path(tls.certificate), settings.path(tls.key), settings.path(tls.ca))
+    ca = settings.path(settings.pair.register_ca or tls.ca)
+    dialing = dialing_context(settings.path(tls.certificate), settings.path(tls.key), ca)
     return open_register(settings.pair, dialing, control.cluster, promised=lambda: control.promised)

@@ -115,7 +115,10 @@ def _replication(
     settings, tls = folder.settings, folder.settings.tls
     files = (settings.path(tls.certificate), settings.path(tls.key), settings.path(tls.ca))
     dialing = dialing_context(*files)
-    register = open_register(settings.pair, dialing, control.cluster, promised=lambda: control.promised)
+    asking = (
+        dialing_context(*files[:2], settings.path(settings.pair.register_ca)) if settings.pair.register_ca else dialing
+    )
+    register = open_register(settings.pair, asking, control.cluster, promised=lambda: control.promised)
     has_begun = engine.last is not None or (settings.folder / BOOTSTRAP_FILE).exists()
     copies = Copies(folder, engine, on_installed=lambda: pairing.restart("a copy of the primary's tables came"))
     parts = Parts(

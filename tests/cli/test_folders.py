@@ -137,3 +137,26 @@ def test_options_that_do_not_go_together_are_told(
     code, _, err = tell("init", "new", *arguments)
     assert code == 2 and reason in err
     assert not (tmp_path / "new").exists()
+
+
+def test_a_gateway_has_a_port_for_banks(tell: Tell, tmp_path: Path, secret_file: Path) -> None:
+    """Called gateway unless it is told otherwise; ports follow the one for clients."""
+    secret = ("--admin", "gus", "--password-file", str(secret_file))
+    code, out, err = tell("init", str(tmp_path / "g1"), "--gateway", "--port", "7651", *secret, "--json")
+    assert code == 0 and (out["bank"], out["listen"]) == ("gateway", "127.0.0.1:7655")
+    assert f"fortress gateway {tmp_path / 'g1'}" in err and "fortress bank join" in err
+    settings = config.load(tmp_path / "g1", {}, {})
+    assert (settings.monitor.port, settings.pair.listen) == (7652, "127.0.0.1:7653")
+    hub = ("--gateway", "--bank", "hub", "--bank-port", "7700")
+    assert tell("init", str(tmp_path / "h1"), *hub, *secret, "--json")[1]["listen"] == "127.0.0.1:7700"
+    code, _, err = tell("init", str(tmp_path / "g2"), "--gateway", "--join", str(tmp_path / "g1"))
+    assert code == 0 and f"fortress gateway {tmp_path / 'g2'}" in err
+    assert config.load(tmp_path / "g2", {}, {}).switch.listen == "127.0.0.1:7665"
+
+
+def test_a_bank_takes_no_banks(tell: Tell, tmp_path: Path, secret_file: Path) -> None:
+    """Nor does joining a bank's node make a gateway."""
+    assert init(tell, tmp_path / "a1", secret_file, "--bank-port", "7700")[0] == 2
+    assert init(tell, tmp_path / "a1", secret_file)[0] == 0
+    assert tell("init", str(tmp_path / "a2"), "--gateway", "--join", str(tmp_path / "a1"))[0] == 2
+    assert not (tmp_path / "a2").exists()

@@ -12,11 +12,13 @@ import pytest
 from fortress import authority, config
 from fortress.cli import joining
 from fortress.cli.folders import make_folder
+from fortress.cli.gateways import connect_bank, gateway_of
 from fortress.cli.joining import Place, endpoint, is_loopback, make_peer, make_witness, use_register
 from fortress.cli.misuse import Misuse
 from fortress.config import Settings
 from fortress.errors import FolderExists, FolderMissing, KeyUnusable
 from fortress.ledger.keyring import Keyring, read_kek
+from fortress.pair.link import dialing_context, listening_context
 from fortress.server.folder import data_folder, locked, open_folder
 
 Tell = Callable[..., Any]
@@ -254,10 +256,77 @@ def test_a_second_node_made_later_knows_the_witness_too(first: Path, tmp_path: P
     assert told and make_peer(tmp_path / "a2", first).pair.register_addresses == told
 
 
+def test_one_witness_serves_several_banks(first: Path, tmp_path: Path) -> None:
+    """It trusts all of their authorities, and each node knows it by the authority that signed its certificate."""
+    other = tmp_path / "b1"
+    make_folder(other, bank="b", node="node-1", administrators=[])
+    make_peer(tmp_path / "b2", other)
+    make_witness(tmp_path / "w", [first, other, tmp_path / "b2"])
+    for folder in (first, other, tmp_path / "b2"):
+        shake_hands(folder, tmp_path / "w")
+    assert loaded(first).pair.register_ca == "" and loaded(other).pair.register_ca == "certs/register-ca.crt"
+    make_peer(tmp_path / "b3", other, replace=True)
+    shake_hands(tmp_path / "b3", tmp_path / "w")
+    make_folder(tmp_path / "c1", bank="c", node="node-1", administrators=[])
+    with pytest.raises(ssl.SSLError):
+        shake_hands(tmp_path / "c1", tmp_path / "w")
+
+
+def test_a_node_whose_bank_gets_a_witness_of_its_own_trusts_its_own_authority_again(
+    first: Path, tmp_path: Path
+) -> None:
+    """The other one's is named no more."""
+    other = tmp_path / "b1"
+    make_folder(other, bank="b", node="node-1", administrators=[])
+    make_witness(tmp_path / "w", [first, other])
+    make_witness(tmp_path / "wb", [other], replace=True)
+    assert loaded(other).pair.register_ca == ""
+    shake_hands(other, tmp_path / "wb")
+
+
+def shake_hands(folder: Path, witness: Path) -> None:
+    """Open TLS between a node, as it asks its register, and a witness; both in memory."""
+    files, settings = loaded(folder).tls, loaded(folder)
+    certs = [witness / "certs" / name for name in ("node.crt", "node.key", "ca.crt")]
+    ca = settings.path(settings.pair.register_ca or files.ca)
+    dialing = dialing_context(settings.path(files.certificate), settings.path(files.key), ca)
+    to_witness, to_node = ssl.MemoryBIO(), ssl.MemoryBIO()
+    node = dialing.wrap_bio(to_node, to_witness)
+    server = listening_context(*certs).wrap_bio(to_witness, to_node, server_side=True)
+    for side in (node, server, node, server):
+        try:
+            side.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+
+
+# --- a gateway -------------------------------------------------------------------------------------------------------
+
+
+def test_a_gateway_is_a_pair_too(tmp_path: Path) -> None:
+    """Each node takes banks at a port of its own."""
+    first = tmp_path / "g1"
+    make_folder(first, bank="gateway", node="node-1", administrators=[], settings={"switch.listen": "127.0.0.1:7615"})
+    second = make_peer(tmp_path / "g2", first)
+    host, _, port = second.switch.listen.rpartition(":")
+    assert host == "127.0.0.1" and int(port) == second.server.port + 4
+    assert make_peer(tmp_path / "g3", first, replace=True, place=Place(bank_port=7700)).switch.listen.endswith(":7700")
+
+
+def test_the_second_node_of_a_bank_knows_the_gateway(first: Path, tmp_path: Path) -> None:
+    """Its address and its authority."""
+    gateway = tmp_path / "g1"
+    make_folder(gateway, bank="gateway", node="node-1", administrators=[], settings={"switch.listen": "127.0.0.1:7615"})
+    connect_bank([first], gateway_of([gateway]))
+    second = make_peer(tmp_path / "a2", first)
+    assert (second.gateway.bank, second.gateway.addresses) == ("gateway", "127.0.0.1:7615")
+    assert second.path(second.gateway.authority).read_bytes() == (gateway / "certs" / "ca.crt").read_bytes()
+
+
 def test_what_cannot_be_witnessed_is_told(first: Path, tmp_path: Path) -> None:
-    """Nodes of two banks, an authority without its key, a register that is there; nothing is changed."""
+    """Two authorities of one bank, none with its key, a register that is there; nothing is changed."""
     other = make_first(tmp_path / "b1")
-    with pytest.raises(Misuse, match="not nodes of one bank"):
+    with pytest.raises(Misuse, match="under two authorities"):
         make_witness(tmp_path / "w", [first, other])
     make_peer(tmp_path / "a2", first)
     with pytest.raises(Misuse, match="none of the folders"):
