@@ -111,7 +111,7 @@ def _say_next(call: Call, folders: Sequence[Path], bank: str, ca: str) -> None:
 
 
 @bank_command.command(
-    "add", examples=("fortress --context gus@gateway bank add a --authority ./ca.crt --currency EUR --cap 10000",)
+    "add", examples=("fortress bank add a --authority ./bank-a/certs/ca.crt --currency EUR --cap 10000",)
 )
 @NAME
 @click.option("--authority", type=click.Path(path_type=Path), metavar="FILE", help="The bank's ca.crt.")

@@ -35,6 +35,7 @@ from fortress.protocol.fields import Done
 from fortress.protocol.money import HoldView
 from fortress.protocol.reading import HeadAnswer, HistoryRow, StatementAnswer
 from fortress.protocol.sessions import SignedIn
+from fortress.protocol.switching import BankView, PositionsAnswer, PositionView, WindowRow, WindowView
 
 NUMBER = 4711000093
 OTHER = 4711000190
@@ -141,6 +142,45 @@ class FakeAdministration:
         return act
 
 
+class FakeSwitching:
+    """What a gateway's operators do, noted and answered."""
+
+    def __init__(self, bank: FakeBank) -> None:
+        self._bank = bank
+
+    async def banks(self) -> list[BankView]:
+        active = BankView("a", "active", True, "node-1", 3, ["127.0.0.1:7611"], TIME_US)
+        return [active, BankView("b", "suspended", False)]
+
+    async def add_bank(self, bank: str, cap: Money, *, authority: bytes) -> Done:
+        self._bank.note("add_bank", bank, str(cap), authority)
+        return Done(9, approval=self._bank.approval)
+
+    async def suspend_bank(self, bank: str, *, resume: bool = False) -> Done:
+        self._bank.note("suspend_bank", bank, resume)
+        return Done(9)
+
+    async def positions(self) -> PositionsAnswer:
+        self._bank.note("positions")
+        views = [PositionView(bank, "EUR", NUMBER, minor, 0, 1_000_000) for bank, minor in (("a", -500), ("b", 500))]
+        return PositionsAnswer(views, 9)
+
+    async def windows(self, *, limit: int) -> list[WindowView]:
+        self._bank.note("windows", limit)
+        return [WindowView(0, 8, 20), WindowView(1, 0, 8, TIME_US)]
+
+    async def window(self, number: int) -> WindowView:
+        second = WindowRow("b", "EUR", 2, 0, 500, 500, bytes(32))
+        if number:
+            second = WindowRow("b", "EUR", 2, 0, 500, 500, bytes(32), "no", "0102")
+        first = WindowRow("a", "EUR", 2, 500, 0, -500, bytes(32), "yes")
+        return WindowView(number, 8, 20, TIME_US if number else 0, [first, second])
+
+    async def close_window(self) -> Done:
+        self._bank.note("close_window")
+        return Done(9)
+
+
 class FakeBank:
     """The session and the bank behind it.
 
@@ -163,6 +203,7 @@ class FakeBank:
         self.is_over = False
         self.replayed = False
         self.administration = FakeAdministration(self)
+        self.switching = FakeSwitching(self)
 
     def note(self, *call: Any) -> None:
         self.calls.append(call)
