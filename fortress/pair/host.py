@@ -89,7 +89,7 @@ class Host(Protocol):
     def quarantine(self, reason: str) -> None:
         """Stop for good: this node's data cannot be trusted."""
 
-    def crash(self, error: Exception) -> None:
+    def crash(self, error: BaseException) -> None:
         """Stop at once: what follows from the last event is not known; the next start begins from the disk."""
 
     def tell(self, name: str, facts: dict[str, str | int]) -> None:

@@ -176,6 +176,7 @@ class Replication:
             on_digest=parts.on_digest,
             send_snapshot=parts.send_snapshot,
             clock_us=parts.clock_us,
+            on_fault=self._on_fault,
         )
 
     async def start(self) -> None:
@@ -208,11 +209,15 @@ class Replication:
             while self._events and not self.is_halted:
                 self._step(self._events.popleft())
         except Exception as error:
-            logger.exception("the pair's part failed")
-            self.is_halted = True
-            self._host.crash(error)
+            self._on_fault(error)
         finally:
             self._is_stepping = False
+
+    def _on_fault(self, error: BaseException) -> None:
+        """Take part in nothing any more; the node stops."""
+        logger.error("the pair's part failed", exc_info=error)
+        self.is_halted = True
+        self._host.crash(error)
 
     def _step(self, event: e.Event) -> None:
         now_us = self.clock_us()

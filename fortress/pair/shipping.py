@@ -13,7 +13,6 @@ import logging
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from ssl import SSLContext
@@ -33,6 +32,8 @@ DIAL_S: Final = 2.0
 HELLO_S: Final = 5.0
 DIAL_WAIT_S_MIN: Final = 0.05
 DIAL_WAIT_S_MAX: Final = 2.0
+COPY_WAIT_S_MAX: Final = 60.0
+"""A standby that was given everything and needs everything again has a fault of its own, such as a full disk."""
 CHUNK_RECORDS: Final = 256
 CHUNK_BYTES: Final = 4 * 1024 * 1024
 UNACKED_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -76,6 +77,7 @@ class Shipper:
         on_digest: takes what the standby's tables amount to.
         send_snapshot: brings a standby up that the journal cannot.
         clock_us: what stands in each message, to be given back with its acknowledgement.
+        on_fault: told a bug that has ended the shipping.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Shipper:
         on_digest: Callable[[TableDigest], None],
         send_snapshot: Callable[[Link, int], Awaitable[None]],
         clock_us: Callable[[], int],
+        on_fault: Callable[[BaseException], None],
     ) -> None:
         self._dialing = dialing
         self._history = history
@@ -100,12 +103,14 @@ class Shipper:
         self._on_digest = on_digest
         self._send_snapshot = send_snapshot
         self._clock_us = clock_us
+        self._on_fault = on_fault
         self._task: asyncio.Task[None] | None = None
         self._greeted: Link | None = None  # whose hello was right
         self._link: Link | None = None  # and whose place in the history is known
         self._slow = asyncio.Event()
         self._is_live = False
         self._has_been_up = False
+        self._copies = 0  # sent one after the other, and the standby never was up in between
         self._epoch = 0
         self._shipped = 0
         self._recent: deque[tuple[Mark, Shipped]] = deque()
@@ -130,6 +135,7 @@ class Shipper:
         self._epoch = epoch
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._keep())
+            self._task.add_done_callback(self._on_end)
 
     async def stop(self) -> None:
         """Let the standby alone; returns when nothing of it runs any more."""
@@ -140,8 +146,7 @@ class Shipper:
             link.finish()
         if task is not None:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await asyncio.wait((task,))
         self._recent.clear()
         self._recent_bytes = 0
 
@@ -190,9 +195,18 @@ class Shipper:
                 logger.debug("replication ended", extra={"fields": {"reason": str(error) or type(error).__name__}})
                 self._on_event(PeerLost(is_refused))
             if self._has_been_up:
-                wait_s = DIAL_WAIT_S_MIN
-            await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))
+                wait_s, self._copies = DIAL_WAIT_S_MIN, 0
+            await asyncio.sleep(max(wait_s, self._copy_wait_s()) * random.uniform(0.5, 1.0))
             wait_s = min(2 * wait_s, DIAL_WAIT_S_MAX)
+
+    def _copy_wait_s(self) -> float:
+        """Give the wait before what may become one more copy of everything; the first two cost none."""
+        return min(2.0**self._copies, COPY_WAIT_S_MAX) if self._copies > 1 else 0.0
+
+    def _on_end(self, task: asyncio.Task[None]) -> None:
+        """Tell a bug; a primary that ships no more and says nothing would look like one without a standby."""
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            self._on_fault(fault)
 
     async def _serve_one(self) -> None:
         """Dial, bring up, ship; returns or raises when the connection is over."""
@@ -276,6 +290,7 @@ class Shipper:
 
     async def _bring_whole(self, link: Link) -> None:
         """Send a copy of everything, with which the standby starts anew."""
+        self._copies += 1
         await self._send_snapshot(link, self._epoch)
         link.finish()  # it starts anew with what it was given
         await self._lost.wait()

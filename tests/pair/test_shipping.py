@@ -75,6 +75,7 @@ class Primary:
         self.events: list[Event] = []
         self.digests: list[TableDigest] = []
         self.copies = 0
+        self.faults: list[BaseException] = []
         dialing = Dialing("127.0.0.1", port, dialing_context(*files(certificates())), BANK)
         self.shipper = Shipper(
             dialing,
@@ -86,6 +87,7 @@ class Primary:
             on_digest=self.digests.append,
             send_snapshot=self._send_copy,
             clock_us=lambda: 7,
+            on_fault=self.faults.append,
         )
 
     def _check(self, said: Hello) -> None:
@@ -184,6 +186,43 @@ async def test_a_standby_that_the_journal_cannot_bring_up_gets_a_copy(monkeypatc
         here.shipper.start(1)
         await until(lambda: here.copies and there.connections > 1)
         assert there.records() == []
+
+
+async def test_a_standby_that_needs_copy_after_copy_is_left_alone_for_ever_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Since a full disk there does not empty by copies; a standby that was up in between begins anew."""
+    monkeypatch.setattr(shipping, "BEHIND_RECORDS_MAX", 10)
+    async with both() as (here, _):
+        here.fill(12)
+        waits: list[float] = []
+        done = asyncio.get_running_loop().create_future()
+
+        async def noted(seconds: float) -> None:
+            waits.append(seconds)
+            if len(waits) == 9:
+                done.set_result(None)
+                await asyncio.Event().wait()
+
+        monkeypatch.setattr(shipping.asyncio, "sleep", noted)
+        monkeypatch.setattr(shipping.random, "uniform", lambda least, most: most)
+        here.shipper.start(1)
+        await asyncio.wait_for(done, 20)
+        assert waits[1:] == [4, 8, 16, 32, 60, 60, 60, 60] and waits[0] < 1
+
+
+async def test_a_bug_in_shipping_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not taken for a standby that is gone."""
+    async with both() as (here, _):
+        bug = RuntimeError("a bug")
+
+        def broken(lsn: int) -> Mark:
+            raise bug
+
+        monkeypatch.setattr(here.journal, "mark_at", broken)
+        here.shipper.start(1)
+        await until(lambda: here.faults)
+        assert here.faults == [bug]
 
 
 async def test_keys_that_differ_are_there_before_any_record() -> None:
