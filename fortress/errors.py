@@ -13,6 +13,7 @@ from typing import ClassVar
 from fortress.statuses import STATUS_HINTS as STATUS_HINTS
 from fortress.statuses import STATUS_SENTENCES as STATUS_SENTENCES
 from fortress.statuses import Status as Status
+from fortress.statuses import status_name as status_name
 
 OK = 0
 REFUSED_CODE_BASE = 1000
@@ -419,6 +420,20 @@ class CertificateUnusable(UsageError):
     hint = "'fortress cert show' lists them; 'fortress cert renew' makes new ones under the same authority"
 
 
+class OutboxInUse(UsageError):
+    """Another process is sending from this outbox."""
+
+    code = 6009
+    hint = "let that process finish, or end it; what it has not sent stays in the outbox"
+
+
+class OutboxUnusable(UsageError):
+    """The file of the outbox cannot be read or written, or is somebody else's."""
+
+    code = 6010
+    hint = "check the file, its owner and the disk; nothing is sent that was not stored before"
+
+
 class PairError(FortressError):
     """The nodes of a bank, or their register, refuse to work together like this."""
 
@@ -466,11 +481,6 @@ class BankRejected(PairError):
 
     code = 7006
     hint = "compare the bank's name and authority with 'fortress bank show' at the gateway"
-
-
-def status_name(status: int) -> str:
-    """Name a status number for people and metrics; an unknown number keeps its digits."""
-    return Status(status).name if status in Status._value2member_map_ else f"status_{status}"
 
 
 def refusal_code(status: Status) -> int:

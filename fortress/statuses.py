@@ -153,3 +153,8 @@ STATUS_HINTS: dict[Status, str] = {
     Status.window_not_settled: "wait until 'fortress payment list --in-doubt' is empty, then close it again",
     Status.settlement_account_missing: "ask the bank's operator: payments to other banks go through such an account",
 }
+
+
+def status_name(status: int) -> str:
+    """Name a status number for people and metrics; an unknown number keeps its digits."""
+    return Status(status).name if status in Status._value2member_map_ else f"status_{status}"
