@@ -42,19 +42,23 @@ IMPORTS: dict[str, set[str]] = {
 }
 
 PURE_ROOMS = {"protocol"}
-PURE_MODULES = {
-    f"fortress.ledger.{name}"
-    for name in (
-        *("acts", "bank_rules", "commands", "entries", "hold_rules", "merkle", "model", "payment_rules", "records"),
-        "rules",
-    )
-} | {
-    f"fortress.pair.{name}"
-    for name in (
-        *("change", "events", "marks", "messages", "primary_role", "role", "role_state", "standby_role"),
-        "witness_messages",
-    )
-}
+PURE_MODULES = (
+    {
+        f"fortress.ledger.{name}"
+        for name in (
+            *("acts", "bank_rules", "commands", "entries", "hold_rules", "merkle", "model", "payment_rules", "records"),
+            "rules",
+        )
+    }
+    | {
+        f"fortress.pair.{name}"
+        for name in (
+            *("change", "events", "marks", "messages", "primary_role", "role", "role_state", "standby_role"),
+            "witness_messages",
+        )
+    }
+    | {f"fortress.gateway.{name}" for name in ("messages", "participant", "payment")}
+)
 PURE_MODULES |= {f"fortress.gateway.{name}" for name in ("reconcile",)}
 PURE_FRIENDS = {"fortress.errors"}
 WORLD = set(
