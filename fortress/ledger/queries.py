@@ -13,7 +13,7 @@ from typing import Any
 from fortress.errors import MessageInvalid, StoreCorrupt
 from fortress.ledger import entries as codec
 from fortress.ledger.entries import AnyEntry, HoldPlaced, HoldReleased, Posted, Refused
-from fortress.ledger.model import Account, Customer, Hold
+from fortress.ledger.model import Account, Customer, Hold, HoldState
 from fortress.ledger.store import ACCOUNT_COLUMNS, CUSTOMER_COLUMNS, Store, account_of, customer_of
 
 SCAN_ROWS_MAX = 10_000  # entries looked at for one page, matching or not
@@ -212,6 +212,13 @@ class Queries:
         open_on = "SELECT * FROM holds WHERE {} = ?1 AND state = 1"
         sql = f"{open_on.format('debit')} UNION {open_on.format('credit')} LIMIT 1000"
         return [Hold(*row) for row in self._read(sql, (account,))]
+
+    def end_of_hold(self, id: bytes) -> Found | None:
+        """Find the entry that ended a hold; None while it is open, or there is none."""
+        hold = self.hold_of(id)
+        if hold is None or hold.state == HoldState.open:
+            return None
+        return hold.position, codec.decode(self.entry_at(hold.position))
 
     def due_holds(self, now_us: int, limit: int) -> list[bytes]:
         """List open holds whose time is over, the oldest first."""

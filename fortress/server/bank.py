@@ -23,11 +23,12 @@ from fortress.ledger.commands import (
     CreateCustomer,
     EndSession,
     KeyData,
+    OpenAccount,
 )
 from fortress.ledger.engine import Engine
 from fortress.ledger.entries import CustomerCreated
 from fortress.ledger.merkle import EMPTY_ROOT, Tree, consistency_proof, inclusion_proof
-from fortress.ledger.model import BANK_ACTOR, Actor, Customer
+from fortress.ledger.model import BANK, BANK_ACTOR, AccountKind, Actor, Customer
 from fortress.ledger.rules import Verdict
 from fortress.ledger.vault import Vault
 from fortress.protocol.accounts import Profile
@@ -78,6 +79,17 @@ class Bank(Reader):
                 self._actors.clear()
             actor = self._actors[customer] = Actor(customer, roles)
         return actor
+
+    async def open_settlements(self) -> None:
+        """Open the account for payments to and from other banks in each currency that has none; repeatable.
+
+        Raises:
+            FortressError: nothing can be written now.
+        """
+        state = self.state
+        for currency in [each for each in state.currencies if each not in state.settlements]:
+            id = derived_id(b"fortress settlement account v1", currency.encode())
+            accepted(await self.commit(OpenAccount(BANK_ACTOR, id, BANK, int(AccountKind.settlement), currency, None)))
 
     # --- Logins ----------------------------------------------------------------------------------------------------
     def key_data(self, username: str, key: KeyMaterial) -> KeyData:

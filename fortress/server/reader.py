@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace as replaced
 from functools import partial
 from typing import Any, TypeVar
 
@@ -16,8 +17,9 @@ import msgspec
 from fortress.errors import FortressError, Refused, Status
 from fortress.ledger.engine import Engine
 from fortress.ledger.entries import AnyEntry
-from fortress.ledger.model import Account, Customer, CustomerState
-from fortress.ledger.queries import Queries
+from fortress.ledger.model import BANK, Account, Customer, CustomerState, Hold, HoldState
+from fortress.ledger.payment_queries import PaymentFound, PaymentQueries
+from fortress.ledger.queries import Found
 from fortress.ledger.state import Wanted
 from fortress.ledger.vault import Vault
 from fortress.protocol.accounts import Profile
@@ -59,7 +61,7 @@ class Reader:
         self.committer = committer
         self.vault = vault
         self.desk = desk
-        self.queries = Queries(engine.store)
+        self.queries = PaymentQueries(engine.store)
 
     # --- Reading ---------------------------------------------------------------------------------------------------
     async def read(self, function: Callable[..., Result], *arguments: Any, **named: Any) -> Result:
@@ -127,6 +129,40 @@ class Reader:
         """Wait until the tables hold everything up to a position that memory has seen."""
         await self.committer.wait_applied(min(position, self.engine.state.position))
 
+    # --- Payments between banks ------------------------------------------------------------------------------------
+    async def open_payments(self, limit: int, after: bytes = b"") -> tuple[list[PaymentFound], bytes]:
+        """Page through the payments that are neither committed nor aborted here, by id.
+
+        All that were placed when this was called, without those that have ended since. The second of the answer is what
+        to go on after, empty at the end.
+        """
+        await self.committer.wait_applied(self.state.position)
+        page = await self.read(self.queries.open_payments, limit, after)
+        known = self.state.hold
+        still = [found for found in page if (now := known(found.hold.id)) is None or now.state == HoldState.open]
+        return still, page[-1].hold.id if len(page) == limit else b""
+
+    async def payment_entries(self, id: bytes) -> list[Found]:
+        """List what was written under a payment's id: its placing and how it ended, or its refusal; else nothing."""
+        known, hold = self.state.known(id), self.state.hold(id)
+        await self.tables_hold(max(known[0] if known is not None else 0, hold.position if hold is not None else 0))
+        return await self.read(self.queries.payment_entries, id)
+
+    async def hold(self, id: bytes) -> Hold | None:
+        """Give a hold as it is now, once that is committed; None when there is none."""
+        hold = self.state.hold(id)
+        if hold is None:
+            return await self.read(self.queries.hold_of, id)
+        seen = replaced(hold)
+        await self.committed(seen.position)
+        return seen
+
+    async def payments_of(self, customer: int, *, limit: int, cursor: int = 0) -> tuple[list[PaymentFound], int]:
+        """Page through a customer's payments from and to other banks, newest first; with the cursor, 0 at the end."""
+        await self.committer.wait_applied(self.state.position)
+        numbers = await self.read(self.queries.accounts_of, customer)
+        return await self.read(self.queries.payments_of, numbers, limit=limit, cursor=cursor)
+
     async def person(self, customer: Customer) -> Person:
         """Open a customer's personal data as it is now, once that is committed; an erased one's is empty."""
         handle, sealed = customer.handle, customer.profile
@@ -135,9 +171,9 @@ class Reader:
         return NOBODY if plain is None else _decode_person(plain)
 
     async def username(self, number: int) -> str:
-        """Name a customer for people; the bank itself is ``bank``."""
-        if number == 0:
-            return "bank"
+        """Name a customer for people; the bank itself is ``bank``, another bank goes by its name."""
+        if number <= BANK:
+            return next((name for name, bank in self.state.banks.items() if bank.number == -number), "bank")
         customer = await self.customer(number)
         if customer is None:
             return str(number)

@@ -7,7 +7,6 @@ account asked for. Objects in memory go on changing while something is awaited: 
 
 from __future__ import annotations
 
-from dataclasses import replace as replaced
 from functools import partial
 from typing import Any
 
@@ -17,7 +16,7 @@ from fortress.errors import Busy, MessageInvalid, Refused, Status
 from fortress.ledger.commands import OpenAccount
 from fortress.ledger.entries import HoldPlaced, Posted
 from fortress.ledger.entries import Refused as RefusedEntry
-from fortress.ledger.model import Account, AccountKind, Customer, Hold
+from fortress.ledger.model import Account, AccountKind, Customer
 from fortress.ledger.queries import Filters
 from fortress.protocol import accounts, money, reading
 from fortress.protocol.fields import Done
@@ -192,7 +191,7 @@ async def resolve_own(bank: Bank, payee: str, currency: str) -> accounts.Resolve
         account = await bank.account(customer.default_account) if customer.default_account else None
         if account is not None and currency and account.currency != currency:
             account = await _account_in(bank, customer, currency)
-    if account is None or not account.owner:
+    if account is None or account.kind != AccountKind.customer:
         raise Refused(Status.credit_account_unknown)
     await bank.committed(account.last_position)
     owner = await bank.customer(account.owner)
@@ -282,7 +281,7 @@ async def handle_get_transfer(node: Node, session: Session, request: reading.Get
     position, entry = await _found(bank, session, request.id)
     if type(entry) not in (Posted, HoldPlaced, RefusedEntry):
         raise Refused(Status.original_unknown)
-    hold = await _hold(bank, request.id) if type(entry) is HoldPlaced else None
+    hold = await bank.hold(request.id) if type(entry) is HoldPlaced else None
     return transfer_view(position, entry, hold)
 
 
@@ -303,20 +302,10 @@ async def _may_see(bank: Bank, session: Session, entry: Any) -> bool:
     return False
 
 
-async def _hold(bank: Bank, id: bytes) -> Hold | None:
-    """Give a hold as it is now, once that is committed."""
-    hold = bank.state.hold(id)
-    if hold is None:
-        return await bank.read(bank.queries.hold_of, id)
-    seen = replaced(hold)
-    await bank.committed(seen.position)
-    return seen
-
-
 async def handle_get_hold(node: Node, session: Session, request: money.GetHold) -> money.HoldView:
     """Show a hold to those it concerns."""
     bank = node.bank
-    hold = await _hold(bank, request.id)
+    hold = await bank.hold(request.id)
     if hold is None or not await _may_see(bank, session, hold):
         raise Refused(Status.hold_unknown)
     return hold_view(hold, now_us())

@@ -62,7 +62,10 @@ def account_view(account: Account, owner: str, now_us: int) -> AccountView:
 
 
 def hold_view(hold: Hold, now_us: int) -> HoldView:
-    """Show a hold; one whose time is over shows as expired even before the bank has written that down."""
+    """Show a hold; one whose time is over shows as expired even before the bank has written that down.
+
+    The hold of a payment between banks has no end, which is told as 0.
+    """
     is_over = hold.state == HoldState.open and now_us >= hold.expires_us
     state = HoldState.expired.name if is_over else _HOLD_STATES[hold.state]
     return HoldView(
@@ -73,7 +76,7 @@ def hold_view(hold: Hold, now_us: int) -> HoldView:
         hold.posted,
         hold.currency,
         state,
-        hold.expires_us,
+        0 if hold.is_payment else hold.expires_us,
         hold.reference,
     )
 

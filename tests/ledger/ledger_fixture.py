@@ -7,10 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fortress.ledger.commands import CreateCustomer, MoveBatch, MoveMoney, OpenAccount, OpenLedger, PlaceHold
+from fortress.ledger.commands import (
+    AbortPayment,
+    ChangeBank,
+    CommitPayment,
+    CreateCustomer,
+    MoveBatch,
+    MoveMoney,
+    OpenAccount,
+    OpenLedger,
+    PlaceHold,
+    PlacePayment,
+)
 from fortress.ledger.delta import Delta
 from fortress.ledger.engine import Engine
-from fortress.ledger.model import BANK_ACTOR, Account, AccountKind
+from fortress.ledger.model import BANK_ACTOR, SWITCH_ACTOR, Account, AccountKind
 from fortress.ledger.rules import Verdict
 from fortress.ledger.store import Store
 from tests.ledger.books_fixture import ALICE, KEY, NOW_US, uid
@@ -19,7 +30,7 @@ DATA_KEY, STORE_KEY = b"d" * 32, b"t" * 32
 SEGMENT = 1024 * 1024
 TABLES = (
     "meta records entries ids marks trail tiles counters accounts holds customers approvals invitations reversals"
-    " sessions_ended"
+    " sessions_ended banks windows"
 ).split()
 
 
@@ -129,6 +140,34 @@ class Ledger:
 
     def hold(self, debit: int, credit: int, amount: int, *, lasts_us: int = 3_600_000_000) -> Verdict:
         command = PlaceHold(ALICE, self.uid(), debit, credit, amount, "EUR", self.now_us + lasts_us, "promised")
+        made: Verdict = self.do(command)
+        return made
+
+    # --- Payments between banks ------------------------------------------------------------------------------------
+    def settlement(self, currency: str = "EUR") -> int:
+        """Open the account that payments from and to other banks go through."""
+        command = OpenAccount(BANK_ACTOR, self.uid(), 0, int(AccountKind.settlement), currency, None)
+        number: int = self.do(command).entry.number
+        return number
+
+    def member(self, bank: str, cap: int = 1_000, currency: str = "EUR") -> int:
+        """Let a bank join this gateway, with a position."""
+        self.do(ChangeBank(BANK_ACTOR, self.uid(), bank, "add", bank.encode()))
+        owner = -self.state.banks[bank].number
+        command = OpenAccount(BANK_ACTOR, self.uid(), owner, int(AccountKind.position), currency, -cap)
+        number: int = self.do(command).entry.number
+        return number
+
+    def place(self, debit: int, credit: int, amount: int, **more: Any) -> Verdict:
+        """Place a leg of a payment: the first customer's when one of theirs is debited, else the switch's."""
+        actor = ALICE if self.named(debit).kind == AccountKind.customer else SWITCH_ACTOR
+        id = more.pop("id", None) or self.uid()
+        made: Verdict = self.do(PlacePayment(actor, id, debit, credit, amount, "EUR", "harbour/1000195", **more))
+        return made
+
+    def end(self, id: bytes, sequence: int = 0, reason: int = 0) -> Verdict:
+        """Commit a leg, or abort it for a reason."""
+        command = AbortPayment(SWITCH_ACTOR, id, reason) if reason else CommitPayment(SWITCH_ACTOR, id, sequence)
         made: Verdict = self.do(command)
         return made
 
