@@ -223,6 +223,7 @@ class Process:
         bank, queries = self.node.bank, self.node.bank.queries
         if not bank.state.administrators:
             await self._bootstrap(self.folder.settings.folder / BOOTSTRAP_FILE)
+        await bank.open_settlements()
         for session, _ in await bank.read(queries.ended_sessions, now_us()):
             self.node.tokens.revoke(session, now_us())
         token_us = self.folder.settings.login.token_s * 1_000_000
