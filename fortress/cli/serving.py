@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fortress.monitor.site import Site
     from fortress.server.folder import Folder
     from fortress.server.pairing import Restart
+    from fortress.server.ports import Part
     from fortress.server.process import Process
 
 logger = logging.getLogger("fortress.cli.serving")
@@ -79,7 +80,9 @@ async def serve(call: Call, path: Path, overrides: Sequence[str], *, stop_at_eof
     try:
         while True:
             process = await Process.start(
-                folder, on_progress=lambda done, total: detail(call, f"records applied: {done} of {total}")
+                folder,
+                on_progress=lambda done, total: detail(call, f"records applied: {done} of {total}"),
+                make_parts=_parts_of,
             )
             try:
                 await _watch(call, folder, process, stop_at_eof=stop_at_eof)
@@ -94,6 +97,21 @@ async def serve(call: Call, path: Path, overrides: Sequence[str], *, stop_at_eof
         writer.close()
     if process.failure is not None:
         raise process.failure
+
+
+def _parts_of(process: Process) -> list[Part]:
+    """Make what this node does besides being one, as its settings say."""
+    settings = process.folder.settings
+    parts: list[Part] = []
+    if settings.switch.listen:
+        from fortress.gateway.switch import Switch
+
+        parts.append(Switch(process))
+    if settings.gateway.addresses:
+        from fortress.gateway.member import Member
+
+        parts.append(Member(process))
+    return parts
 
 
 async def _mend(folder: Folder, restart: Restart) -> None:

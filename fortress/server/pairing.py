@@ -73,6 +73,9 @@ class Pairing:
         replication: set before `start`.
         failovers: how often this node took over.
         is_primary: whether this node acts as primary.
+        is_ready: whether it has finished as such what was left undone, and answers.
+        on_primary: called when it has.
+        on_leave: called when it is primary no longer, if it was ready.
         is_going_down: whether this node is about to end; then it does not start anew, whatever happens.
         unavailable_s: seconds without a primary that this node saw as it took over.
     """
@@ -105,7 +108,9 @@ class Pairing:
         self._on_restart = on_restart
         self._on_stop = on_stop
         self.is_primary = False
-        self._is_ready = False
+        self.is_ready = False
+        self.on_primary: list[Callable[[], None]] = []
+        self.on_leave: list[Callable[[], None]] = []
         self._is_ended = False
         self.is_going_down = False
         self._is_failing = False
@@ -137,10 +142,10 @@ class Pairing:
 
     async def _become_ready(self) -> None:
         """Finish what was left undone, however often that must be begun: the disk may be full, the other node away."""
-        while not self._is_ready:
+        while not self.is_ready:
             try:
                 await self._make_whole()
-                self._is_ready = True
+                self.is_ready = True
             except RetryableError as error:
                 log_event(logger, logging.WARNING, "not ready yet", reason=error.message)
                 await asyncio.sleep(READY_RETRY_S)
@@ -148,6 +153,8 @@ class Pairing:
                 self.fail(error if isinstance(error, LedgerError) else LedgerError(error.message))
                 return
         self.allow_reads(self.replication.readable_until_us)
+        for begin in self.on_primary:
+            begin()
 
     def hold(self) -> None:
         """Keep new commands waiting."""
@@ -177,9 +184,13 @@ class Pairing:
 
     def stand_by(self, *, is_clean: bool, primary: str) -> None:
         """Take no commands any more; if something would have to be forgotten, start anew."""
-        self.is_primary = self._is_ready = self._is_busy = False
+        was_ready = self.is_ready
+        self.is_primary = self.is_ready = self._is_busy = False
         if self._readying is not None:
             self._readying.cancel()  # should this node be primary again, it begins anew
+        if was_ready:
+            for leave in self.on_leave:
+                leave()
         is_clean = is_clean and self._replica.is_clean
         self._follow(primary)
         if not is_clean:
@@ -213,7 +224,7 @@ class Pairing:
 
     def allow_reads(self, until_us: int) -> None:
         """Answer from memory up to this time."""
-        if self._is_ready:
+        if self.is_ready:
             self._gate.open_until(until_us * 1000)
 
     # --- Ends ----
@@ -310,7 +321,7 @@ class Pairing:
         """Hand over when this node's disk is nearly full, as long as the other one's may have room."""
         while True:
             await asyncio.sleep(DISK_WATCH_S)
-            if is_low() and self._is_ready:
+            if is_low() and self.is_ready:
                 try:
                     await self.replication.switch_over(Wish.disk_low)
                 except (NoPrimary, Busy) as error:

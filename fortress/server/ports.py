@@ -41,6 +41,24 @@ if TYPE_CHECKING:
     from fortress.protocol.routes import Notice, Route
     from fortress.server.tls import Tls
 
+
+class Part(Protocol):
+    """What a node does besides being one, such as switching payments between banks.
+
+    It is made with the process and plugs itself into ``node.ports``, so that what a crash left half done can be
+    finished through it; it is started once the node serves, and stopped when the node's customers are answered.
+    """
+
+    async def start(self) -> None:
+        """Begin; `fortress.server.process.Process.attend` tells when this node is primary."""
+
+    async def stop(self) -> None:
+        """End; the ledger still takes commands."""
+
+    def statistics(self) -> dict[str, object]:
+        """Give what a monitor shows of it; cheap, no waiting."""
+
+
 Paid = Callable[[PaymentAnswer | FortressError], None]
 
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import logging
 import resource
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,13 +26,12 @@ from fortress.errors import (
     LedgerError,
     Refused,
     RetryableError,
-    SettingInvalid,
+    UnknownOperation,
 )
-from fortress.ledger.commands import Command, CreateCustomer, KeyData, OpenAccount, OpenLedger, ReleaseHold
+from fortress.ledger.commands import ReleaseHold
 from fortress.ledger.engine import Engine
-from fortress.ledger.model import BANK, BANK_ACTOR, AccountKind, HoldState
+from fortress.ledger.model import BANK_ACTOR, HoldState
 from fortress.ledger.vault import Vault
-from fortress.protocol.accounts import Profile
 from fortress.server import (
     administration_handlers,
     approvals,
@@ -44,9 +42,10 @@ from fortress.server import (
     session_handlers,
     switch_handlers,
 )
-from fortress.server.bank import Bank, Person, accepted, derived_id, now_us
+from fortress.server.bank import Bank, now_us
 from fortress.server.committer import Committer, CommitterSettings
 from fortress.server.folder import Folder, data_folder
+from fortress.server.founding import found
 from fortress.server.handlers import Dispatcher
 from fortress.server.login import LoginDesk
 from fortress.server.logs import log_event
@@ -54,6 +53,7 @@ from fortress.server.member_committer import MemberCommitter
 from fortress.server.node import Node, Standing
 from fortress.server.notifications import Notifications
 from fortress.server.operations import Operations
+from fortress.server.ports import Part
 from fortress.server.replica import Replica
 from fortress.server.server import Server
 from fortress.server.statistics import Statistics
@@ -139,6 +139,7 @@ class Process:
             ),
         )
         self.pairing: Pairing | None = None
+        self._parts: Sequence[Part] = ()
         self._imbalance: dict[str, int] = {}
         self._chores: list[asyncio.Task[None]] = []
         self._certificate_expiry = _expiry_of(folder)
@@ -148,13 +149,18 @@ class Process:
 
     @classmethod
     async def start(
-        cls, folder: Folder, *, on_progress: Callable[[int, int], None] = lambda done, total: None
+        cls,
+        folder: Folder,
+        *,
+        on_progress: Callable[[int, int], None] = lambda done, total: None,
+        make_parts: Callable[[Process], Sequence[Part]] = lambda process: (),
     ) -> Process:
         """Open the ledger of a folder, bring it up to date, and serve.
 
         Args:
             folder: opened and locked by ``open_folder``; closed by :meth:`stop`, and when starting fails.
             on_progress: told records applied and to apply when the tables must catch up with the journal.
+            make_parts: makes what this node does besides.
 
         Raises:
             LedgerError: the ledger cannot be trusted, or people's keys are missing; nothing is served.
@@ -173,6 +179,7 @@ class Process:
             opened.callback(vault.close)
             process = cls(folder, engine, vault, control)
             opened.push_async_callback(process.committer.close)
+            process._parts = make_parts(process)
             if control is None:
                 await process._make_whole()
             else:
@@ -181,6 +188,9 @@ class Process:
             if process.pairing is not None:
                 opened.push_async_callback(process.pairing.stop)
                 await process.pairing.replication.start()
+            for part in process._parts:
+                opened.push_async_callback(part.stop)
+                await part.start()
             operations = Operations(data, process.commands())
             await operations.start()
             opened.push_async_callback(operations.stop)
@@ -222,7 +232,7 @@ class Process:
         """Open a new bank, and finish what a crash may have left half done."""
         bank, queries = self.node.bank, self.node.bank.queries
         if not bank.state.administrators:
-            await self._bootstrap(self.folder.settings.folder / BOOTSTRAP_FILE)
+            await found(self.node, self.folder.settings.folder / BOOTSTRAP_FILE)
         await bank.open_settlements()
         for session, _ in await bank.read(queries.ended_sessions, now_us()):
             self.node.tokens.revoke(session, now_us())
@@ -232,7 +242,7 @@ class Process:
         for approval, operation, command, asked_by in await approvals.undone(bank):
             try:
                 await approvals.carry_out(self.node, approval, operation, command, asked_by)
-            except Refused as refusal:
+            except (Refused, UnknownOperation) as refusal:
                 log_event(logger, logging.WARNING, "approved act refused", operation=operation, reason=str(refusal))
         await bank.read(self._erase_people)
         # Who signed in while this node was standby may have lost a role, or been signed out, on the other one since.
@@ -243,45 +253,22 @@ class Process:
         for handle in self.node.bank.queries.erased_handles():
             self.node.bank.vault.erase_person(handle)
 
-    async def _bootstrap(self, path: Path) -> None:
-        """Write a new bank's first entries: itself, its cash accounts, its first administrators.
+    # --- Its role ----------------------------------------------------------------------------------------------------
+    @property
+    def is_primary(self) -> bool:
+        """True while this node answers for its bank: always when it is alone."""
+        return self.pairing is None or self.pairing.is_ready
 
-        Accounts and administrators are one record, so a crash leaves all or none of them; and all carry ids of their
-        own, so that beginning again finds what is there.
+    def attend(self, on_primary: Callable[[], None], on_leave: Callable[[], None]) -> None:
+        """Call ``on_primary`` when this node begins to answer for its bank, now if it does, ``on_leave`` when it ends.
+
+        Both are called on the loop, again and again, in turns; neither because the node stops.
         """
-        bank = self.node.bank
-        try:
-            plan: dict[str, Any] = json.loads(path.read_bytes())
-            currencies = tuple(str(currency) for currency in plan["currencies"])
-            people: list[dict[str, Any]] = list(plan["administrators"])
-            usernames = {person["username"] for person in people}
-        except FileNotFoundError as error:
-            raise SettingInvalid(f"{path.name} is missing: a new bank does not know its administrators") from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise SettingInvalid(f"{path.name} cannot be read: {error!r}") from error
-        if not people or not currencies or len(usernames) < len(people):
-            raise SettingInvalid(f"{path.name} names no administrator, one twice, or no currency")
-        commands: list[Command] = [await self._first_administrator(person, path) for person in people]
-        accepted(await bank.commit(OpenLedger(BANK_ACTOR, self.folder.settings.node.bank, currencies)))
-        for currency in currencies:
-            id = derived_id(b"fortress cash account v1", currency.encode())
-            commands.append(OpenAccount(BANK_ACTOR, id, BANK, int(AccountKind.cash), currency, None))
-        for verdict in await asyncio.gather(*map(bank.commit, commands)):
-            accepted(verdict)
-
-    async def _first_administrator(self, person: dict[str, Any], path: Path) -> Command:
-        bank, desk = self.node.bank, self.node.desk
-        try:
-            username, name = str(person["username"]), str(person.get("name", ""))
-            handle = desk.handle_of(username)
-            sealed = bank.vault.seal_login_key(handle, bytes.fromhex(person["public"]))
-            numbers = (int(person["memory_kib"]), int(person["iterations"]), int(person["lanes"]))
-            key = KeyData(bytes.fromhex(person["salt"]), *numbers, sealed, bytes.fromhex(person["signing"]))
-        except (KeyError, ValueError, TypeError) as error:
-            raise SettingInvalid(f"{path.name} cannot be read: {error!r}") from error
-        profile = await bank.read(bank.vault.seal_person, handle, Person(username, Profile(name=name)).encoded())
-        id = derived_id(b"fortress first administrator v1", handle)
-        return CreateCustomer(BANK_ACTOR, id, handle, ("administrator",), key, profile)
+        if self.pairing is not None:
+            self.pairing.on_primary.append(on_primary)
+            self.pairing.on_leave.append(on_leave)
+        if self.is_primary:
+            on_primary()
 
     # --- While it runs -----------------------------------------------------------------------------------------------
     async def _expire_holds(self) -> None:
@@ -411,7 +398,7 @@ class Process:
         """Take a snapshot of everything a monitor shows; cheap, no waiting."""
         committer, engine = self.committer, self.node.bank.engine
         status = self.node.status()
-        found = committer.statistics()
+        counts = committer.statistics()
         return {
             **self.server.snapshot(),
             "bank": status.bank,
@@ -430,21 +417,22 @@ class Process:
                 "write": committer.write_seconds.statistics(),
                 "apply": committer.apply_seconds.statistics(),
             },
-            "queue": found["waiting"],
-            "unapplied_entries": found["unapplied"],
+            "queue": counts["waiting"],
+            "unapplied_entries": counts["unapplied"],
             "imbalance": dict(self._imbalance),
             "memory_rss_bytes": _resident_bytes(),
             "certificate_expiry": self._certificate_expiry,
             "checks": {
                 "ledger": (
-                    not found["failed"],
-                    "the ledger is whole" if not found["failed"] else "the node has stopped",
+                    not counts["failed"],
+                    "the ledger is whole" if not counts["failed"] else "the node has stopped",
                 ),
-                "disk": (not found["disk_full"], "there is space" if not found["disk_full"] else "the disk is full"),
+                "disk": (not counts["disk_full"], "there is space" if not counts["disk_full"] else "the disk is full"),
                 "primary": (True, "this node takes entries"),
             },
             "segments_first_lsn": engine.journal.first_lsn,
             **(self.pairing.statistics() if self.pairing is not None else {}),
+            **{name: value for part in self._parts for name, value in part.statistics().items()},
         }
 
 

@@ -308,6 +308,27 @@ async def test_a_clean_primary_becomes_standby_in_place(tmp_path: Path) -> None:
         assert node.gate.is_standby
 
 
+async def test_whoever_attends_is_told_of_each_turn(tmp_path: Path) -> None:
+    """Primary once what was left undone is finished; left at once, unless it never came to that."""
+    async with world(tmp_path) as node:
+        told: list[str] = []
+        node.pairing.on_primary.append(lambda: told.append("primary"))
+        node.pairing.on_leave.append(lambda: told.append("left"))
+        node.may_finish.clear()
+        node.be_primary()
+        await until(lambda: node.begun)
+        node.pairing.stand_by(is_clean=True, primary="")
+        assert told == []
+        node.may_finish.set()
+        for _ in range(2):
+            node.be_primary()
+            await node.ready()
+            node.be_primary()  # of another epoch
+            node.pairing.stand_by(is_clean=True, primary="")
+            node.pairing.stand_by(is_clean=True, primary="there:1")
+        assert told == ["primary", "left"] * 2
+
+
 @pytest.mark.parametrize("is_clean", [False, True], ids=["the role machine says so", "the ledger says so"])
 async def test_a_primary_with_something_to_forget_starts_anew(tmp_path: Path, *, is_clean: bool) -> None:
     """Who waits is told that the outcome is not known here; it starts anew once."""

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import shutil
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,15 +20,16 @@ from fortress.errors import (
     KeyUnusable,
     LedgerError,
     Refused,
-    SettingInvalid,
     Status,
     StoreCorrupt,
 )
+from fortress.ledger.commands import EndSession
 from fortress.ledger.entries import decode
+from fortress.ledger.model import BANK_ACTOR
 from fortress.protocol.administration import StatusRequest
 from fortress.server import committer, process
 from fortress.server.folder import open_folder
-from fortress.server.process import BOOTSTRAP_FILE, Process
+from fortress.server.process import Process
 from tests.server.banks import BANK, World, banking, empty_folder, filled_folder, serving, until, write_plan
 
 
@@ -46,83 +44,6 @@ def kinds(world: World) -> list[str]:
     """The journal, entry by entry."""
     rows = world.bank.engine.store.read("SELECT entry FROM entries ORDER BY position")
     return [type(decode(row[0])).__name__ for row in rows]
-
-
-# --- A new bank ------------------------------------------------------------------------------------------------------
-async def test_a_new_bank_begins_with_its_accounts_and_administrators(tmp_path: Path) -> None:
-    """The first start writes them, the second finds them."""
-    folder = new_folder(tmp_path, "ada", "abel")
-    async with serving(folder) as world:
-        users = (await (await world.sign_in("abel")).administration.users()).users
-        assert [(user.username, user.roles, user.name) for user in users] == [
-            ("ada", ["administrator"], "Ada"),
-            ("abel", ["administrator"], "Abel"),
-        ]
-        assert sorted(world.bank.state.currencies) == ["EUR", "USD"]
-        position = world.committer.committed_position
-    (folder / BOOTSTRAP_FILE).unlink()
-    async with serving(folder) as world:
-        assert world.committer.committed_position == position
-        assert kinds(world) == ["LedgerOpened", *["CustomerCreated"] * 2, *["AccountOpened"] * 2]
-
-
-@pytest.mark.parametrize("writes", [0, 1])
-async def test_a_new_bank_whose_first_start_was_killed_begins_again(tmp_path: Path, writes: int) -> None:
-    """However far it came, the next start ends with the same bank, everything in it once."""
-    folder = new_folder(tmp_path, "ada", "abel")
-    whole = process.Engine.open
-
-    def dying(*arguments: Any, **named: Any) -> Any:
-        engine = whole(*arguments, **named)
-        append, left = engine.journal.append_many, [writes]
-
-        def write(records: Any) -> None:
-            if not left[0]:
-                raise JournalWriteFailed("killed here")
-            left[0] -= 1
-            append(records)
-
-        engine.journal.__dict__.update(append_many=write, prepare=lambda *records: None)
-        return engine
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(process.Engine, "open", dying)
-        with pytest.raises(FortressError):
-            await Process.start(open_folder(folder, {}, {}))
-    async with serving(folder) as world:
-        assert kinds(world) == ["LedgerOpened", *["CustomerCreated"] * 2, *["AccountOpened"] * 2]
-        assert len(world.bank.state.administrators) == 2
-
-
-PLANS: dict[str, Callable[[dict[str, Any]], object]] = {
-    "no currencies": lambda plan: plan.pop("currencies"),
-    "empty currencies": lambda plan: plan["currencies"].clear(),
-    "nobody": lambda plan: plan["administrators"].clear(),
-    "somebody twice": lambda plan: plan["administrators"].append(plan["administrators"][0]),
-    "no username": lambda plan: plan["administrators"][0].pop("username"),
-    "no key": lambda plan: plan["administrators"][0].pop("public"),
-    "no hexadecimal": lambda plan: plan["administrators"][0].update(salt="salty"),
-}
-
-
-@pytest.mark.parametrize("name", [*PLANS, "no JSON", "no file"])
-async def test_a_plan_that_is_none_is_told(tmp_path: Path, name: str) -> None:
-    """Nothing is written, the folder is free, and a right plan makes the bank."""
-    folder = new_folder(tmp_path, "ada")
-    path = folder / BOOTSTRAP_FILE
-    plan = json.loads(path.read_bytes())
-    if name in PLANS:
-        PLANS[name](plan)
-        path.write_text(json.dumps(plan))
-    elif name == "no JSON":
-        path.write_text("{")
-    else:
-        path.unlink()
-    with pytest.raises(SettingInvalid, match=r"bootstrap\.json"):
-        await Process.start(open_folder(folder, {}, {}))
-    write_plan(folder, "ada")
-    async with serving(folder) as world:
-        assert kinds(world)[0] == "LedgerOpened"
 
 
 # --- Starting --------------------------------------------------------------------------------------------------------
@@ -360,3 +281,53 @@ async def listed(bank: object) -> list[tuple[bytes, str, bytes, int]]:
 
 async def refuse(*_: object) -> None:
     raise Refused(Status.customer_unknown)
+
+
+# --- Parts -----------------------------------------------------------------------------------------------------------
+class Chronicler:
+    """A part that writes down what it is told, and whether the ledger could be used then."""
+
+    def __init__(self, node: Process) -> None:
+        self.process = node
+        self.told: list[str] = [f"made at {node.committer.committed_position}"]
+
+    async def start(self) -> None:
+        self.told.append(f"started at {self.process.committer.committed_position}")
+        self.process.attend(lambda: self.told.append("primary"), lambda: self.told.append("left"))
+
+    async def stop(self) -> None:
+        position = self.process.node.bank.state.position
+        await self.process.node.bank.commit(EndSession(BANK_ACTOR, 0, bytes(16), 1))
+        self.told.append(f"stopped at {self.process.node.bank.state.position - position}")
+
+    def statistics(self) -> dict[str, object]:
+        return {"chronicled": len(self.told)}
+
+
+async def test_a_part_begins_with_the_node_and_ends_before_it(tmp_path: Path) -> None:
+    """It is made before what a crash left is finished, started after that, and stopped while commands are taken."""
+    made: list[Chronicler] = []
+
+    def make_parts(node: Process) -> list[Chronicler]:
+        made.append(Chronicler(node))
+        return made
+
+    node = await Process.start(open_folder(new_folder(tmp_path, "ada"), {}, {}), make_parts=make_parts)
+    position = node.committer.committed_position
+    assert node.is_primary and node.statistics()["chronicled"] == 3
+    await node.stop()
+    assert made[0].told == ["made at 0", f"started at {position}", "primary", "stopped at 1"]
+
+
+async def test_a_part_that_cannot_start_stops_the_start(tmp_path: Path) -> None:
+    """What was begun is ended, and the folder is free."""
+    folder = new_folder(tmp_path, "ada")
+
+    class Broken(Chronicler):
+        async def start(self) -> None:
+            raise AddressInUse("taken")
+
+    with pytest.raises(AddressInUse):
+        await Process.start(open_folder(folder, {}, {}), make_parts=lambda node: [Broken(node)])
+    async with serving(folder) as world:
+        assert kinds(world)[0] == "LedgerOpened"

@@ -78,7 +78,7 @@ def _goes_on_in_its_old_epoch() -> Patches:
 
 def _reads_without_a_lease() -> Patches:
     def allow(self: Pairing, until_us: int) -> None:
-        if self._is_ready:
+        if self.is_ready:
             self._gate.open_until(ALWAYS_NS)
 
     return [(Pairing, "allow_reads", allow)]
