@@ -16,33 +16,29 @@ by hand is refused for good, so that no second attempt can pay what the first on
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol, TypeVar
 
 from msgspec.structs import replace
 
 from fortress.errors import Busy, FortressError, MessageInvalid, PaymentUnfinished, Refused, Status
 from fortress.gateway.participant import attempt_id
-from fortress.gateway.payment import Payment
+from fortress.gateway.payment import REASON_ERROR_FIRST, Payment
 from fortress.gateway.questions import STEPS, StepsOf
 from fortress.gateway.settlement import AskBank
 from fortress.gateway.trace import (
     DONE,
-    OPEN_MAX,
-    OPERATION,
     PENDING,
     Trace,
     is_staff,
-    kind_of,
-    open_payments,
     reason_name,
     trace_of,
 )
 from fortress.ledger import entries as codec
 from fortress.ledger.commands import AbortPayment, CommitPayment
 from fortress.ledger.entries import HoldPlaced, Posted
-from fortress.ledger.model import Actor, TransferKind
-from fortress.ledger.queries import Filters
+from fortress.ledger.model import Actor, HoldState, TransferKind
+from fortress.ledger.payment_queries import PaymentFound
 from fortress.protocol.fields import Done
 from fortress.protocol.payments import (
     GetPayment,
@@ -56,11 +52,12 @@ from fortress.server.bank import Bank, accepted
 from fortress.server.logs import log_event
 
 ATTEMPTS_SHOWN: Final = 4
-SCAN_MAX: Final = 1_000
-"""Entries of payments looked at, for each account, to make one page of a customer's list."""
+PLACED_MAX: Final = 1_000
+"""Attempts looked at to make one page of a customer's list; those of one payment are one row."""
+OPEN_MAX: Final = 1_000
+"""Payments in doubt that are looked at for one list."""
 
 COMMIT: Final = "commit"
-_PAYMENTS: Final = Filters(kinds=frozenset((OPERATION,)))
 Fields = TypeVar("Fields")
 
 logger = logging.getLogger(__name__)
@@ -119,10 +116,9 @@ class BankDoubts:
 
     async def _own_transfer(self, actor: Actor, id: bytes) -> PaymentView:
         """Show a payment that never left the bank."""
-        known = await self._bank.known(id)
-        if known is None or not isinstance(known[1], Posted) or known[1].kind != TransferKind.transfer:
+        position, e = await self._bank.known(id) or (0, None)
+        if not isinstance(e, Posted) or e.kind != TransferKind.transfer:
             raise Refused(Status.payment_unknown)
-        position, e = known
         if not (is_staff(actor) or actor.customer in [await self._owner(e.debit), await self._owner(e.credit)]):
             raise Refused(Status.payment_unknown)
         name = self._bank.engine.bank
@@ -191,7 +187,7 @@ class BankDoubts:
             payer, payee = e.counterparty, f"{name}/{e.credit}"
         view = PaymentView(
             *(id, trace.state, payer, payee, e.amount, e.currency, e.reference),
-            gateway_sequence=trace.hold.sequence if trace.hold is not None else 0,
+            gateway_sequence=trace.sequence,
             reason=reason_name(trace.reason),
             attempt=attempt,
             since_us=e.time_us,
@@ -219,11 +215,8 @@ class BankDoubts:
         return await self._own(actor, request)
 
     async def _in_doubt(self) -> list[PaymentView]:
-        views = []
-        for hold in await open_payments(self._bank):
-            trace = await trace_of(self._bank, hold)
-            if trace is not None and trace.state == PENDING:
-                views.append(self._view(hold, trace))
+        found, _ = await self._bank.open_payments(OPEN_MAX)
+        views = [self._view(each.hold.id, Trace(each.position, each.entry)) for each in found]
         for id, what in self._contradicted.items():
             trace = await trace_of(self._bank, id)
             if trace is not None:
@@ -231,40 +224,30 @@ class BankDoubts:
         return sorted(views, key=lambda view: view.since_us)
 
     async def _own(self, actor: Actor, request: ListPayments) -> PaymentsAnswer:
-        """Page through the payments of somebody's accounts; further attempts of a payment are part of it."""
-        bank = self._bank
-        await bank.tables_hold(bank.committer.committed_position)
-        numbers = await bank.read(bank.queries.accounts_of, actor.customer) if actor.customer else []
-        found: dict[int, HoldPlaced] = {}
-        horizon = 0
-        for number in numbers:
-            rows, cursor = await bank.read(
-                *(bank.queries.history, number),
-                limit=SCAN_MAX,
-                kind_of=kind_of,
-                filters=_PAYMENTS,
-                as_of=request.cursor,
-            )
-            found.update((position, e) for position, e in rows if isinstance(e, HoldPlaced))
-            horizon = max(horizon, cursor)
-        # below the horizon not all accounts were looked at
-        page = [(position, found[position]) for position in sorted(found, reverse=True) if position > horizon]
-        views, last, hidden = [], 0, await self._attempts_of(e.id for _, e in page)
-        for position, e in page:
-            last = position
-            trace = await trace_of(bank, e.id) if e.id not in hidden else None
-            if trace is not None and (trace.state in (PENDING, DONE) or not self._is_incoming(e)):
-                views.append(await self.payment(actor, GetPayment(e.id)))
-            if len(views) == request.limit:
-                return PaymentsAnswer(views, last - 1 if last > 1 else 0)
-        return PaymentsAnswer(views, horizon)
+        """Page through somebody's payments; further attempts of a payment are part of it.
 
-    async def _attempts_of(self, ids: Iterable[bytes]) -> set[bytes]:
-        found: set[bytes] = set()
-        for id in ids:
-            if id not in found:
-                found.update(attempt_id(id, number) for number in range(1, await self._last_attempt(id) + 1))
-        return found
+        What others began to pay them is shown once it is theirs, or while it is under way.
+        """
+        found, cursor = await self._bank.payments_of(actor.customer, limit=PLACED_MAX, cursor=request.cursor)
+        hidden = await self._further_attempts(found)
+        views: list[PaymentView] = []
+        for position, entry, hold in found:
+            is_given_up = hold.state not in (HoldState.open, HoldState.posted)
+            if entry.id in hidden or (is_given_up and self._is_incoming(entry)):
+                continue
+            views.append(await self.payment(actor, GetPayment(entry.id)))
+            if len(views) == request.limit and position != found[-1].position:
+                return PaymentsAnswer(views, position)
+        return PaymentsAnswer(views, cursor)
+
+    async def _further_attempts(self, found: list[PaymentFound]) -> set[bytes]:
+        """Give the ids of all attempts after the first of these payments; only what was given up has any."""
+        ids: set[bytes] = set()
+        for _, entry, hold in found:
+            if hold.reason >= REASON_ERROR_FIRST and entry.id not in ids:
+                last = await self._last_attempt(entry.id)
+                ids.update(attempt_id(entry.id, number) for number in range(1, last + 1))
+        return ids
 
     # --- By hand ---------------------------------------------------------------------------------------------------
     async def resolve_payment(self, actor: Actor, request: ResolvePayment) -> Done:
@@ -336,7 +319,8 @@ class SwitchDoubts:
         if not is_staff(actor):
             raise Refused(Status.payment_unknown)
         views = []
-        for id in dict.fromkeys([*await open_payments(self._bank), *self._machines]):
+        found, _ = await self._bank.open_payments(OPEN_MAX)
+        for id in dict.fromkeys([*(each.hold.id for each in found), *self._machines]):
             trace = await trace_of(self._bank, id)
             if trace is not None:
                 views.append(self._view(id, trace))
@@ -405,7 +389,7 @@ class SwitchDoubts:
         missing = list(machine.missing) if machine is not None else []
         view = PaymentView(
             *(id, trace.state, payer, payee, e.amount, e.currency, e.reference),
-            gateway_sequence=trace.hold.sequence if trace.hold is not None else 0,
+            gateway_sequence=trace.sequence,
             reason=reason_name(trace.reason),
             since_us=e.time_us,
             missing=missing,
@@ -415,7 +399,6 @@ class SwitchDoubts:
         return replace(view, act="none: it is decided; the bank is told until it answers") if missing else view
 
 
-# --- Both ------------------------------------------------------------------------------------------------------------
 def _log_by_hand(actor: Actor, request: ResolvePayment, *, replayed: bool) -> None:
     if not replayed:
         fields: dict[str, Any] = {"id": request.payment.hex(), "act": request.act, "customer": actor.customer}

@@ -167,8 +167,8 @@ class Settlement:
         position = bank.committer.committed_position
         await bank.tables_hold(position)
         rows = await bank.read(bank.queries.windows, request.limit)
-        views = [WindowView(0, rows[0][2] if rows else 0, position)]
-        views += [WindowView(number, after, to, closed_us) for number, after, to, closed_us in rows]
+        views = [WindowView(0, rows[0].to if rows else 0, position)]
+        views += [WindowView(row.number, row.after, row.to, row.closed_us) for row in rows]
         return WindowsAnswer(views[: request.limit])
 
     async def window(self, request: GetWindow) -> WindowView:
@@ -190,7 +190,7 @@ class Settlement:
         row = await bank.read(bank.queries.window, number)
         if row is None:
             raise MessageInvalid(f"there is no window {number}", {"field": "number"})
-        return WindowView(*row)
+        return WindowView(row.number, row.after, row.to, row.closed_us)
 
     async def close_window(self, actor: Actor, request: CloseWindow) -> Done:
         """End the open window here and now, once every bank has carried out all that was decided in it.
@@ -242,7 +242,13 @@ class Settlement:
 
     async def _payments(self, after: int, to: int) -> list[Cleared]:
         bank = self._bank
-        return await bank.read(lambda: [cleared_at_gateway(*row) for row in bank.queries.window_payments(after, to)])
+        queries = bank.queries
+
+        def find() -> list[Cleared]:
+            rows = queries.window_payments(after, to, limit=to - after)
+            return [cleared_at_gateway(row.position, row.entry) for row in rows]
+
+        return await bank.read(find)
 
     async def _settled(
         self, side: Side, own: Sequence[Cleared], span: tuple[int, int], deadline: float
@@ -312,7 +318,7 @@ class Settlement:
         closed = await bank.read(bank.queries.window, last.number) if last.number else None
         wanted = {0: (last.to, max(last.to, seen))}
         if closed is not None:
-            wanted[last.number] = (closed[1], closed[2])
+            wanted[last.number] = (closed.after, closed.to)
         rounds = {number: self._rounds.get(number) or Round(after, to, after) for number, (after, to) in wanted.items()}
         self._rounds = rounds
         for number, (after, to) in wanted.items():
@@ -374,7 +380,7 @@ async def answer_root(bank: Bank, fields: msgspec.Raw) -> Root:
     Raises:
         MessageInvalid: the question is malformed, or about too much at once.
     """
-    found = await _own_payments(bank, fields)
+    _, found = await _own_payments(bank, fields)
     return Root(await bank.read(root_of, found))
 
 
@@ -384,10 +390,11 @@ async def answer_leaves(bank: Bank, fields: msgspec.Raw) -> Leaves:
     Raises:
         MessageInvalid: the question is malformed, or about too much at once.
     """
-    return Leaves(await _own_payments(bank, fields))
+    asked, found = await _own_payments(bank, fields)
+    return Leaves(found[: asked.limit or LEAVES_MAX])
 
 
-async def _own_payments(bank: Bank, fields: msgspec.Raw) -> list[Cleared]:
+async def _own_payments(bank: Bank, fields: msgspec.Raw) -> tuple[Range, list[Cleared]]:
     try:
         asked = _decode_range(fields)
     except msgspec.DecodeError as error:
@@ -397,9 +404,8 @@ async def _own_payments(bank: Bank, fields: msgspec.Raw) -> list[Cleared]:
     name, queries = bank.engine.bank, bank.queries
 
     def find() -> list[Cleared]:
-        rows = queries.window_payments(asked.after, asked.to)
-        found = [cleared_at_bank(name, e) for _, e in rows if is_payment(e) and e.currency == asked.currency]
-        return found[: asked.limit] if asked.limit else found
+        rows = (row.entry for row in queries.window_payments(asked.after, asked.to, limit=SPAN + 1))
+        return [cleared_at_bank(name, e) for e in rows if is_payment(e) and e.currency == asked.currency]
 
     await bank.tables_hold(bank.committer.committed_position)
-    return await bank.read(find)
+    return asked, await bank.read(find)

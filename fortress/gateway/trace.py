@@ -8,16 +8,14 @@ from typing import Final
 from fortress.errors import REFUSED_CODE_BASE, Status
 from fortress.ledger import entries as codec
 from fortress.ledger.entries import HoldPlaced, HoldReleased, Posted
-from fortress.ledger.model import Actor, Hold, HoldState
+from fortress.ledger.model import NEVER_US, Actor, TransferKind
 from fortress.protocol.payments import PaymentStep
 from fortress.server.bank import Bank
 from fortress.server.statistics import result_name
 
 STAFF_ROLES: Final = frozenset(("teller", "administrator", "auditor"))
 PENDING, DONE, REFUSED, GIVEN_UP = "pending", "done", "refused", "given_up"
-OPEN_MAX: Final = 1_000
 OPERATION: Final = "payment"
-_OPEN, _POSTED = int(HoldState.open), int(HoldState.posted)
 
 
 # --- Reasons ---------------------------------------------------------------------------------------------------------
@@ -37,16 +35,16 @@ class Trace:
     """What one ledger knows of one attempt.
 
     Attributes:
-        placed: the entry under its id: the placing of the hold, or a refusal.
-        hold: as it is now; None for a refusal.
-        ended: the entry that ended the hold, and its position; None while it is open.
+        position: of the first entry under its id.
+        placed: that entry: the placing of the hold, or a refusal.
+        ended: the entry that ended the hold; None while it is open, and for a refusal.
+        ended_at: its position.
     """
 
     position: int
     placed: HoldPlaced | codec.Refused
-    hold: Hold | None = None
-    ended_at: int = 0
     ended: Posted | HoldReleased | None = None
+    ended_at: int = 0
 
     @property
     def reason(self) -> int:
@@ -54,14 +52,21 @@ class Trace:
         if isinstance(self.placed, codec.Refused):
             given_up = self.placed.status == Status.payment_given_up
             return int(dict(self.placed.facts).get("reason", 0)) if given_up else self.placed.status
-        return self.hold.reason if self.hold is not None else 0
+        return self.ended.reason if isinstance(self.ended, HoldReleased) else 0
+
+    @property
+    def sequence(self) -> int:
+        """The gateway's number of it once it is done; 0 before, and where it was done by hand."""
+        if not isinstance(self.ended, Posted):
+            return 0
+        return self.ended_at if self.ended.kind == TransferKind.clearing else self.ended.gateway_sequence
 
     @property
     def state(self) -> str:
         """Where it stands: pending, done, refused or given_up."""
-        if self.hold is None or self.hold.state not in (_OPEN, _POSTED):
+        if isinstance(self.placed, codec.Refused) or isinstance(self.ended, HoldReleased):
             return state_of(self.reason)
-        return PENDING if self.hold.state == _OPEN else DONE
+        return PENDING if self.ended is None else DONE
 
     def steps(self, where: str, names: tuple[str, str, str]) -> list[PaymentStep]:
         """Tell the steps; ``names`` for placed, posted and voided."""
@@ -76,42 +81,21 @@ class Trace:
 
 async def trace_of(bank: Bank, id: bytes) -> Trace | None:
     """Read what this ledger knows of an attempt, once that is committed; None for nothing, or nothing of the kind."""
-    known = await bank.known(id)
-    if known is None:
+    found = await bank.payment_entries(id)
+    if not found:
         return None
-    position, entry = known
-    if isinstance(entry, codec.Refused):
-        return Trace(position, entry) if entry.operation == OPERATION else None
-    if not isinstance(entry, HoldPlaced) or not entry.counterparty:
+    position, placed = found[0]
+    if isinstance(placed, codec.Refused):
+        return Trace(position, placed) if placed.operation == OPERATION else None
+    if not isinstance(placed, HoldPlaced) or placed.expires_us != NEVER_US:
         return None
-    live = bank.state.hold(id)
-    hold = _copy(live) if live is not None else await bank.read(bank.queries.hold_of, id)
-    if hold is not None:
-        await bank.committed(hold.position)
-    if hold is None or hold.state == _OPEN:
-        return Trace(position, entry, hold)
-    await bank.tables_hold(hold.position)
-    ended = codec.decode(await bank.read(bank.queries.entry_at, hold.position))
+    if len(found) == 1:
+        return Trace(position, placed)
+    ended_at, ended = found[1]
     assert isinstance(ended, Posted | HoldReleased)
-    return Trace(position, entry, hold, hold.position, ended)
-
-
-def _copy(hold: Hold) -> Hold:
-    """Keep a hold as it is now: the working state changes it."""
-    return Hold(*(getattr(hold, name) for name in Hold.__dataclass_fields__))
-
-
-def kind_of(entry: object) -> str:
-    """Tell the placing of a payment's leg from other entries, for a search in a history."""
-    return OPERATION if isinstance(entry, HoldPlaced) and entry.counterparty else ""
+    return Trace(position, placed, ended, ended_at)
 
 
 def is_staff(actor: Actor) -> bool:
     """Tell whether somebody may see everybody's payments."""
     return not STAFF_ROLES.isdisjoint(actor.roles)
-
-
-async def open_payments(bank: Bank) -> list[bytes]:
-    """List the ids of the open legs in a ledger, the oldest first, at most OPEN_MAX."""
-    await bank.tables_hold(bank.committer.committed_position)
-    return await bank.read(bank.queries.open_payments, OPEN_MAX)
