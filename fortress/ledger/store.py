@@ -273,8 +273,8 @@ class Store:
 
     def _load_banks(self, state: Memory) -> None:
         """Fill what payments between banks go through."""
-        # in the order in which they were opened: the index over owners leads to the few that no customer owns
-        sql = "SELECT kind, owner, currency, number FROM accounts WHERE owner <= 0 AND kind IN (?, ?) ORDER BY number"
+        # the plus sign keeps the database to the index over owners, which leads to the few that no customer owns
+        sql = "SELECT kind, owner, currency, number FROM accounts WHERE owner <= 0 AND kind IN (?, ?) ORDER BY +number"
         for kind, owner, currency, number in self.read(sql, (int(AccountKind.settlement), int(AccountKind.position))):
             if kind == AccountKind.settlement:
                 state.settlements[currency] = number

@@ -98,7 +98,7 @@ teller        3     customer   EUR      0     customer_erased
 teller        0     cash       EUR      -     account_kind_not_allowed
 administrator 0     cash       EUR      -     account_kind_not_allowed
 bank          0     cash       EUR      -     ok
-bank          0     position   EUR      -500  ok
+bank          0     position   EUR      -500  bank_unknown
 bank          0     customer   EUR      0     account_kind_not_allowed
 bank          1     customer   EUR      0     ok
 """

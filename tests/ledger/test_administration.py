@@ -15,6 +15,7 @@ from fortress.ledger.model import BANK, account_number
 from tests.ledger.books_fixture import NOW_US, uid
 
 A = account_number(500)
+B = account_number(2)
 HANDLE, DIGEST = b"h" * 16, b"d" * 32
 
 
@@ -71,7 +72,9 @@ def test_every_act_is_in_the_trail(acts: Acts) -> None:
     acts.apply("profile_changed", e.ProfileChanged(NOW_US, 1, b"other", 1))
     acts.person("lock", 2)
     acts.apply("session_ended", e.SessionEnded(NOW_US, 1, b"s" * 16, 9))
-    assert acts.delta.trail == list(range(1, 10))
+    acts.apply("bank_changed", e.BankChanged(NOW_US, uid(), 1, "north", "add", 1, b"a", 9))
+    acts.apply("window_closed", e.WindowClosed(NOW_US, uid(), 1, 0, 5, 9))
+    assert acts.delta.trail == list(range(1, 12))
     assert len(acts.delta.chain) == len(acts.delta.trail)
     assert acts.memory.known(refused.id) == (3, refused)
     assert acts.delta.sessions == [(b"s" * 16, 1, 9)]
@@ -111,6 +114,15 @@ def test_the_bank_s_own_accounts_have_no_owner(acts: Acts) -> None:
     acts.opened(owner=BANK, kind=2)
     acts.changed(4)
     assert acts.memory.currencies == {"EUR": A} and acts.delta.customers == {}
+
+
+def test_accounts_between_banks_are_found_by_what_they_are_for(acts: Acts) -> None:
+    """The settlement account by currency, a position by bank and currency; neither belongs to a customer."""
+    acts.opened(A, BANK, 5)
+    acts.opened(B, -7, 3)
+    acts.changed(4, number=B)
+    assert (acts.memory.settlements, acts.memory.positions) == ({"EUR": A}, {(7, "EUR"): B})
+    assert acts.memory.currencies == {} and acts.delta.customers == {}
 
 
 def test_an_account_of_nobody_stops_the_node(acts: Acts) -> None:

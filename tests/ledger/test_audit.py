@@ -18,7 +18,9 @@ from fortress.ledger.audit import AuditReport, CurrencySum, Finding, audit_folde
 from fortress.ledger.commands import (
     AskApproval,
     ChangeAccount,
+    ChangeBank,
     ChangeCustomer,
+    CloseWindow,
     CreateCustomer,
     DecideApproval,
     EndSession,
@@ -76,6 +78,16 @@ def fill(ledger: Ledger) -> None:
     ledger.do(ChangeAccount(ADMINISTRATOR, ledger.uid(), b, "limits", -5, 1, 2, 3, True))
     ledger.do(ChangeCustomer(BANK_ACTOR, ledger.uid(), 3, "lock", (), 99))
     ledger.pay(a, b, 50_000)
+    ours, north, south = ledger.settlement(), ledger.member("north"), ledger.member("south")
+    for debit, credit in ((a, ours), (ours, b), (north, south)):
+        done, given_up, _ = (ledger.place(debit, credit, 100).entry.id for _ in range(3))
+        ledger.end(done, 0 if debit == north else 9)
+        ledger.end(given_up, reason=1004)
+    ledger.end(ledger.uid(), reason=1004)
+    ledger.do(ChangeBank(ADMINISTRATOR, ledger.uid(), "north", "suspend"))
+    ledger.do(ChangeBank(ADMINISTRATOR, ledger.uid(), "south", "add", b"c" * 99))
+    for to in (5, ledger.state.position):
+        ledger.do(CloseWindow(ADMINISTRATOR, ledger.uid(), to))
     ledger.commit()
 
 
@@ -113,9 +125,9 @@ def test_a_right_ledger_is_found_right(folder: Path) -> None:
     progress: list[tuple[int, int]] = []
     report = audited(folder, on_progress=lambda done, last: progress.append((done, last)))
     assert errors(report) == [] and report.is_right and report.findings == []
-    assert (report.bank, report.records, report.compared_records, report.accounts) == ("alpha", 3, 3, 5)
+    assert (report.bank, report.records, report.compared_records, report.accounts) == ("alpha", 3, 3, 8)
     assert report.currencies["USD"] == CurrencySum(2, 7, 7, 0, 0)
-    assert report.currencies["EUR"].held_minor == 5
+    assert report.currencies["EUR"].held_minor == 5 + 3 * 100
     assert report.entries > 320 and report.customers == 3 and len(report.tree_root) == 32
     assert progress == [(3, 3)]
     after = content(folder)
@@ -268,12 +280,14 @@ MORE_ROWS = {
     "tiles": "5, 0, x'00'",
     "counters": "195, '[0,0,0,0,0,0,0,0,0,0]'",
     "accounts": "195, 0, 1, 'EUR', 1, 0, NULL, NULL, NULL, 0, 1, 1",
-    "holds": "randomblob(16), 1, 1, 1, 'EUR', 1, 1, '', 2, 1, 1",
+    "holds": "randomblob(16), 1, 1, 1, 'EUR', 1, 1, '', 2, 1, 1, 0, 0",
     "customers": "99, x'01', '', x'', 1, 1, 1, x'', x'', x'', 1, 1, 0, 0, 0, 0, 1",
     "approvals": "randomblob(16), '', x'', '', 1, 1, 2, 1",
     "invitations": "randomblob(32), '', 1, 0, 1",
     "reversals": "randomblob(16), 1, 1",
     "sessions_ended": "randomblob(16), 1, 1",
+    "banks": "9, 'east', 1, x'01', 1, 1",
+    "windows": "9, 1, 2, 1, 1",
 }
 
 

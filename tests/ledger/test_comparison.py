@@ -59,13 +59,13 @@ def test_equal_rows_are_silent(tables: Tables) -> None:
     tables.put("ids", A, 1)
     tables.put("marks", 5, 1)
     tables.put("tiles", 0, 0, b"hashes")
-    tables.put("holds", A, 1, 2, 3, "EUR", 4, 5, "r", 2, 3, 1)
+    tables.put("holds", A, 1, 2, 3, "EUR", 4, 5, "r", 2, 3, 1, 0, 0)
     made = chunk(
         entries=[(1, 5, 0, 0, 0, b"entry")],
         trail=[(1,)],
         ids={A: (A, 1)},
         marks=[(5, 1)],
-        holds={A: (A, 1, 2, 3, "EUR", 4, 5, "r", 2, 3, 1)},
+        holds={A: (A, 1, 2, 3, "EUR", 4, 5, "r", 2, 3, 1, 0, 0)},
     )
     tables.comparison.compare_chunk(made, [Tile(0, 0, b"hashes")])
     tables.comparison.compare_chunk(Chunk(), [])
@@ -136,7 +136,7 @@ def test_more_reversed_than_moved_is_told(tables: Tables, reversed_minor: int, i
     tables.put("ids", A, 1)
     tables.put("reversals", A, reversed_minor, 2)
     if is_hold:
-        tables.put("holds", A, 1, 2, 9, "EUR", 4, 5, "r", 2, 5, 1)
+        tables.put("holds", A, 1, 2, 9, "EUR", 4, 5, "r", 2, 5, 1, 0, 0)
     tables.comparison.check_reversals()
     expected = [(f"{reversed_minor} of 5 moved were reversed", f"reversals {A.hex()}")]
     assert tables.told() == (expected if is_told else [])

@@ -6,7 +6,7 @@ import pytest
 
 from fortress.errors import BooksBroken
 from fortress.ledger.delta import MARK_EVERY, Delta
-from fortress.ledger.model import Account, Approval, Customer, Hold, Invitation
+from fortress.ledger.model import Account, Approval, Customer, Hold, Invitation, MemberBank
 from fortress.ledger.schema import UPSERTED
 
 ID = bytes(range(16))
@@ -27,6 +27,8 @@ def filled() -> Delta:
     delta.invitations[ID * 2] = Invitation(ID * 2, "teller", 9, position=5)
     delta.reversals[ID] = (7, 5)
     delta.sessions.append((ID, 1, 9))
+    delta.banks[1] = MemberBank(1, "north", 1, b"a", 9, position=5)
+    delta.windows.append((1, 0, 4, 9, 5))
     return delta
 
 

@@ -12,15 +12,20 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from fortress.errors import BooksBroken, ChainBroken, IntegrityFailed, JournalCorrupt, KeyUnusable, Status, StoreCorrupt
 from fortress.ledger import engine as engine_module
 from fortress.ledger.commands import (
+    AbortPayment,
     AskApproval,
     ChangeAccount,
+    ChangeBank,
     ChangeCustomer,
     ChangeKey,
     ChangeProfile,
+    CloseWindow,
+    CommitPayment,
     CreateCustomer,
     DecideApproval,
     EndSession,
@@ -29,6 +34,7 @@ from fortress.ledger.commands import (
     MoveMoney,
     OpenAccount,
     PlaceHold,
+    PlacePayment,
     PostHold,
     ReleaseHold,
     ReverseMoney,
@@ -36,7 +42,7 @@ from fortress.ledger.commands import (
 from fortress.ledger.delta import Delta
 from fortress.ledger.engine import Engine
 from fortress.ledger.entries import Posted, decode, encode
-from fortress.ledger.model import BANK_ACTOR, Actor
+from fortress.ledger.model import BANK_ACTOR, SWITCH_ACTOR, Actor
 from fortress.ledger.records import Record, entries, make_record
 from tests.ledger.books_fixture import ADMINISTRATOR, ALICE, KEY, NOW_US, TELLER, odd_id, uid
 from tests.ledger.ledger_fixture import DATA_KEY, STORE_KEY, TABLES, Ledger, Row, rebuilt
@@ -64,6 +70,8 @@ class Chaos:
         self.customers = [1, 2, 3]
         self.accounts = [ledger.account(1_000, currency=currency) for currency in ("EUR", "EUR", "EUR", "USD")]
         self.accounts += [195, 1, *ledger.state.currencies.values()]
+        self.between = [ledger.settlement(), ledger.member("north", 500), ledger.member("south", 2_000)]
+        self.accounts += self.between
         self.ids: list[bytes] = [ledger.uid(), odd_id()]
         self.said: list[tuple[Any, Any]] = []
         ledger.commit()
@@ -80,6 +88,7 @@ class Chaos:
         makers = [
             *(self.move, self.move, self.move, self.batch, self.place, self.end, self.end, self.reverse),
             *(self.open, self.change, self.change, self.create, self.person, self.person, self.approval, self.repeat),
+            *(self.pay, self.pay, self.pay, self.decide, self.decide, self.bank),
         ]
         return self.random.choice(makers)()
 
@@ -112,6 +121,27 @@ class Chaos:
         if self.random.random() < 0.5:
             return PostHold(ALICE, id, self.random.choice([0, 1, 50]))
         return ReleaseHold(TELLER, id, self.random.choice([3, 4]))
+
+    def pay(self) -> Any:
+        """A leg of a payment, mostly between the right kinds of accounts."""
+        mine, (ours, north, south) = self.random.choice(self.accounts[:4]), self.between
+        pairs = [(mine, ours), (ours, mine), (north, south), (south, north), (mine, north), (0, mine)]
+        actor = self.random.choice([ALICE, SWITCH_ACTOR, SWITCH_ACTOR])
+        place = PlacePayment(actor, self.id(), *self.random.choice(pairs), self.amount(), "EUR", "b/195", "\0x")
+        return replace(place, not_after_us=self.random.choice([0, 0, self.ledger.now_us]))
+
+    def decide(self) -> Any:
+        """Commit or abort anything, mostly what there is."""
+        id = self.id() if self.random.random() < 0.2 else self.random.choice(self.ids)
+        if self.random.random() < 0.6:
+            return CommitPayment(SWITCH_ACTOR, id, self.random.choice([0, 0, 7, 8]))
+        return AbortPayment(self.random.choice([SWITCH_ACTOR, SWITCH_ACTOR, TELLER]), id, 1004)
+
+    def bank(self) -> Any:
+        if self.random.random() < 0.3:
+            return CloseWindow(ADMINISTRATOR, self.id(), self.random.randint(0, self.ledger.state.position))
+        name, act = self.random.choice(["north", "south", "east"]), self.random.choice(["add", "suspend", "resume"])
+        return ChangeBank(ADMINISTRATOR, self.id(), name, act, self.random.choice([b"", b"a", b"b"]))
 
     def reverse(self) -> Any:
         return ReverseMoney(TELLER, self.id(), self.random.choice(self.ids), self.random.choice([0, 1, 7]))
@@ -209,7 +239,8 @@ def test_what_was_answered_is_answered_again(tmp_path_factory: pytest.TempPathFa
         id = getattr(command, "id", None)
         verdict = ledger.do(command)
         is_written = isinstance(verdict, list) or verdict.entry is None or verdict.replayed
-        if not is_written and id is not None and not isinstance(command, PostHold | ReleaseHold | DecideApproval):
+        ends = PostHold | ReleaseHold | DecideApproval | CommitPayment | AbortPayment
+        if not is_written and id is not None and not isinstance(command, ends):
             first[id] = (command, verdict)
         if chaos.random.random() < 0.2:
             ledger.commit()
@@ -442,6 +473,7 @@ def snapshot(ledger: Ledger) -> tuple[Any, ...]:
     s = ledger.state
     return (
         *(s.position, s.currencies, s.administrators, s.next_customer, s.next_account),
+        *(s.settlements, s.positions, s.windows, {name: repr(bank) for name, bank in s.banks.items()}),
         {id: (a.operation, a.state) for id, a in s.approvals.items()},
         {digest: i.role for digest, i in s.invitations.items()},
         ledger.engine.tree.root(),

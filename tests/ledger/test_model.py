@@ -11,11 +11,15 @@ from hypothesis import strategies as st
 from fortress.ledger.model import (
     BANK_ACTOR,
     DAY_US,
+    NEVER_US,
+    SWITCH_ACTOR,
     Account,
     AccountKind,
     AccountState,
     Actor,
+    BankState,
     CustomerState,
+    Hold,
     HoldState,
     TransferKind,
     account_number,
@@ -103,12 +107,20 @@ def test_who_may_move_anybodys_money(role: str, is_cashier: bool) -> None:
     """Tellers and administrators, and the bank itself."""
     assert Actor(1, frozenset({role})).is_cashier is is_cashier
     assert BANK_ACTOR.is_cashier and BANK_ACTOR.customer == 0
+    assert not SWITCH_ACTOR.is_cashier and SWITCH_ACTOR.is_switch and not BANK_ACTOR.is_switch
+
+
+def test_the_hold_of_a_payment_has_no_end() -> None:
+    """That tells it from all others."""
+    ends = [NEVER_US, NEVER_US - 1, 5]
+    assert [Hold(b"", 1, 2, 3, "EUR", 4, end, "").is_payment for end in ends] == [True, False, False]
 
 
 def test_numbers_in_the_journal_never_change() -> None:
     """What was written once keeps its meaning."""
     assert [*map(int, AccountKind)] == [1, 2, 3, 4, 5]
     assert [*map(int, AccountState)] == [1, 2, 3, 4]
-    assert [*map(int, TransferKind)] == [1, 2, 3, 4, 5, 6, 7]
+    assert [*map(int, TransferKind)] == [1, 2, 3, 4, 5, 6, 7, 8]
     assert [*map(int, HoldState)] == [1, 2, 3, 4]
     assert [*map(int, CustomerState)] == [1, 2, 3]
+    assert [*map(int, BankState)] == [1, 2]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fortress.ledger import entries as e
-from fortress.ledger.model import account_number, month_of
+from fortress.ledger.model import NEVER_US, account_number, month_of
 from fortress.ledger.recount import Recount, shortened
 from tests.ledger.books_fixture import DAY_US, NOW_US, uid
 
@@ -84,12 +84,12 @@ def test_money_that_moved_is_counted(counted: Counted) -> None:
 def test_holds_are_counted_to_their_end(counted: Counted) -> None:
     """Open until then, final afterwards; what was not taken is given back."""
     at = counted.take(placed())
-    assert counted.recount.open_holds() == {HOLD: (HOLD, A, B, 40, "EUR", NOW_US, NOW_US + 9, "r", 1, 0, at)}
+    assert counted.recount.open_holds() == {HOLD: (HOLD, A, B, 40, "EUR", NOW_US, NOW_US + 9, "r", 1, 0, at, 0, 0)}
     assert counted.recount.balance_row(A)[3:7] == (40, 0, DAY, 40)
     end = counted.take(posted(25, (75, 25), id=HOLD, held=40))
     assert counted.problems == [] and counted.recount.open_holds() == {}
     chunk = counted.recount.chunk()
-    assert chunk.holds[HOLD][-3:] == (2, 25, end) and chunk.ids[HOLD] == (HOLD, at)
+    assert chunk.holds[HOLD][-5:] == (2, 25, end, 0, 0) and chunk.ids[HOLD] == (HOLD, at)
     assert counted.recount.balance_row(A)[3:7] == (0, 0, DAY, 25)
     assert counted.recount.counts["holds"] == 1
 
@@ -99,7 +99,7 @@ def test_a_released_hold_leaves_nothing(counted: Counted) -> None:
     counted.take(placed())
     end = counted.take(released())
     assert counted.problems == []
-    assert counted.recount.chunk().holds[HOLD][-3:] == (3, 0, end)
+    assert counted.recount.chunk().holds[HOLD][-5:] == (3, 0, end, 0, 0)
     assert counted.recount.balance_row(A)[3:7] == (0, 0, DAY, 0)
 
 
@@ -254,3 +254,61 @@ def test_only_long_blobs_are_shortened() -> None:
     """What a hash would not make smaller stays."""
     assert shortened(b"x" * 32) == b"x" * 32 and shortened("x" * 99) == "x" * 99
     assert shortened(b"x" * 33) == hashlib.sha256(b"x" * 33).digest()
+
+
+# --- Between banks ---------------------------------------------------------------------------------------------------
+def test_a_payment_is_counted_to_its_end(counted: Counted) -> None:
+    """With the gateway's sequence or the reason; where it is the gateway itself, the sequence is the position."""
+    ours, north, south = (account_number(n) for n in (11, 12, 13))
+    counted.take(e.AccountOpened(NOW_US, uid(), ours, 0, 5, "EUR", None, 0))
+    for owner, number in ((-1, north), (-2, south)):
+        counted.take(e.AccountOpened(NOW_US, uid(), number, owner, 3, "EUR", -100, 0))
+    ids = [uid() for _ in range(3)]
+    for id, debit, credit in ((ids[0], A, ours), (ids[1], A, ours), (ids[2], north, south)):
+        pending = (80, 80) if id == ids[1] else (40, 40)
+        counted.take(e.HoldPlaced(NOW_US, id, debit, credit, 40, "EUR", NEVER_US, "", *pending, 1))
+    done = counted.take(posted(40, (60, 40), A, ours, id=ids[0], kind=4, held=40, gateway_sequence=77))
+    given_up = counted.take(e.HoldReleased(NOW_US, ids[1], 3, A, ours, 40, 0, 0, 0, 1004))
+    decided = counted.take(posted(40, (-40, 40), north, south, id=ids[2], kind=8, held=40))
+    assert counted.problems == []
+    rows = counted.recount.chunk().holds
+    assert [rows[id][-5:] for id in ids] == [
+        (2, 40, done, 77, 0),
+        (3, 0, given_up, 0, 1004),
+        (2, 40, decided, decided, 0),
+    ]
+
+
+def test_a_position_may_be_held_down_to_its_cap(counted: Counted) -> None:
+    """A customer's account never below zero, though its floor allows to draw on it."""
+    north, south = account_number(12), account_number(13)
+    for owner, number in ((-1, north), (-2, south)):
+        counted.take(e.AccountOpened(NOW_US, uid(), number, owner, 3, "EUR", -100, 0))
+    counted.take(e.HoldPlaced(NOW_US, uid(), north, south, 100, "EUR", NEVER_US, "", 100, 100, 0))
+    assert counted.problems == []
+    counted.says(e.HoldPlaced(NOW_US, uid(), north, south, 1, "EUR", NEVER_US, "", 101, 101, 0), "holds more")
+
+
+def test_banks_and_windows_are_counted(counted: Counted) -> None:
+    """Each row as its last entry left it."""
+    first = counted.take(e.BankChanged(NOW_US, uid(), 1, "north", "add", 1, b"a", 9))
+    second = counted.take(e.BankChanged(NOW_US, uid(), 2, "south", "add", 1, b"x" * 99, 9))
+    last = counted.take(e.BankChanged(NOW_US + 1, uid(), 1, "north", "suspend", 2, b"a", 9))
+    closed = [counted.take(e.WindowClosed(NOW_US + 1, uid(), n, n - 1, n, 9)) for n in (1, 2)]
+    assert counted.problems == [] and first < second
+    assert counted.recount.banks == {
+        1: (1, "north", 2, b"a", NOW_US, last),
+        2: (2, "south", 1, shortened(b"x" * 99), NOW_US, second),
+    }
+    assert counted.recount.windows == {n: (n, n - 1, n, NOW_US + 1, closed[n - 1]) for n in (1, 2)}
+
+
+def test_banks_and_windows_that_cannot_be_are_told(counted: Counted) -> None:
+    """Numbers go on by one and stay with their bank; windows follow each other and are not empty."""
+    counted.says(e.BankChanged(NOW_US, uid(), 2, "north", "add", 1, b"a", 9), "bank north")
+    counted.take(e.BankChanged(NOW_US, uid(), 2, "north", "suspend", 2, b"a", 9))
+    counted.says(e.BankChanged(NOW_US, uid(), 2, "south", "add", 1, b"a", 9), "bank south")
+    counted.says(e.WindowClosed(NOW_US, uid(), 2, 0, 5, 9), "window 2")
+    counted.recount.windows.clear()
+    counted.says(e.WindowClosed(NOW_US, uid(), 1, 1, 5, 9), "window 1")
+    counted.says(e.WindowClosed(NOW_US, uid(), 2, 5, 5, 9), "window 2")

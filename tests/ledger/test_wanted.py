@@ -26,6 +26,12 @@ COMMANDS: list[tuple[Any, dict[str, set[Any]]]] = [
     (c.PostHold(ALICE, ODD), {"holds": {ODD}}),
     (c.ReleaseHold(ALICE, ODD, 3), {"holds": {ODD}}),
     (c.ReverseMoney(ALICE, ODD, ID), {"ids": {ODD, ID}, "reversals": {ID}}),
+    (c.PlacePayment(ALICE, ODD, A, B, 1, "EUR", "b/195"), {"ids": {ODD}, "accounts": {A, B}}),
+    (c.CommitPayment(ALICE, ODD, 9), {"ids": {ODD}, "holds": {ODD}}),
+    (c.AbortPayment(ALICE, ODD, 9), {"ids": {ODD}, "holds": {ODD}}),
+    (c.ChangeBank(ALICE, ODD, "north", "add"), {"ids": {ODD}}),
+    (c.CloseWindow(ALICE, ODD, 9), {"ids": {ODD}}),
+    (c.OpenAccount(ALICE, ODD, -1, 3, "EUR"), {"ids": {ODD}}),
     (c.OpenAccount(ALICE, ODD, 7, 1, "EUR"), {"ids": {ODD}, "customers": {7}}),
     (c.OpenAccount(ALICE, ODD, BANK, 2, "EUR"), {"ids": {ODD}}),
     (c.ChangeAccount(ALICE, ODD, A, "close"), {"ids": {ODD}, "accounts": {A}}),
@@ -51,6 +57,9 @@ ENTRIES: list[tuple[Any, dict[str, set[Any]]]] = [
     (e.Refused(1, ID, 5, b"", "x", A, (), 1), {}),
     (e.AccountOpened(1, ID, A, 7, 1, "EUR", 0, 1), {"customers": {7}}),
     (e.AccountOpened(1, ID, A, BANK, 2, "EUR", 0, 1), {}),
+    (e.AccountOpened(1, ID, A, -1, 3, "EUR", 0, 1), {}),
+    (e.BankChanged(1, ID, 1, "north", "add", 1, b"", 1), {}),
+    (e.WindowClosed(1, ID, 1, 0, 5, 1), {}),
     (e.AccountChanged(1, ID, A, "close", 4, *CHANGED), {"accounts": {A}}),
     (e.KeyChanged(1, 7, b"", 1, 1, 1, b"", b"", 1), {"customers": {7}}),
     (e.ProfileChanged(1, 7, b"", 1), {"customers": {7}}),
@@ -109,6 +118,19 @@ def test_a_hold_brings_its_accounts() -> None:
     memory.ids.put(ID, (1, e.HoldPlaced(1, ID, A, B, 5, "EUR", 9, "", 5, 5, 1)))
     memory.reversals.put(ID, None)
     assert keys(missing(memory, c.ReverseMoney(ALICE, uid(), ID))) == {"accounts": {A, B}}
+
+
+def test_a_repeated_payment_brings_its_hold() -> None:
+    """So that it can be told what became of it; one that was refused has none."""
+    memory = Memory()
+    place = c.PlacePayment(ALICE, ID, A, B, 5, "EUR", "b/195")
+    memory.ids.put(ID, (1, e.HoldPlaced(1, ID, A, B, 5, "EUR", 9, "", 5, 5, 1)))
+    assert keys(missing(memory, place)) == {"accounts": {A, B}, "holds": {ID}}
+    memory.holds.put(ID, Hold(ID, A, B, 5, "EUR", 1, 2, ""))
+    for command in (c.CommitPayment(ALICE, ID, 9), c.AbortPayment(ALICE, ID, 9)):
+        assert keys(missing(memory, command)) == {"accounts": {A, B}}
+    memory.ids.put(ODD, (1, e.Refused(1, ODD, 58, b"", "payment", 0, (), 0)))
+    assert missing(memory, c.CommitPayment(ALICE, ODD, 9)) is missing(memory, c.AbortPayment(ALICE, ODD, 9)) is None
 
 
 def test_a_reversal_brings_the_accounts_of_its_original() -> None:

@@ -113,6 +113,23 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "list_approvals": {},
     "trail": {"cursor": 1, "limit": 2},
     "trial_balance": {},
+    "pay": {
+        **MOVE,
+        "payee": "harbour/1000195",
+        "debit": 104,
+        "not_after_us": 9,
+        "order_signature": bytes(64),
+    },
+    "payment": {"id": ID, "everywhere": True},
+    "payments": {"in_doubt": True, "cursor": 5, "limit": 10},
+    "resolve_payment": {"id": ID, "payment": ID, "act": "abort"},
+    "banks": {},
+    "add_bank": {"id": ID, "bank": "harbour", "currency": "EUR", "cap_minor": 5, "authority": "PEM"},
+    "suspend_bank": {"id": ID, "bank": "harbour", "resume": True},
+    "positions": {},
+    "windows": {"limit": 5},
+    "window": {"number": 3},
+    "close_window": {"id": ID},
 }
 
 
