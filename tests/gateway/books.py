@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,10 +21,16 @@ from fortress.ledger.commands import (
     OpenAccount,
     PlacePayment,
 )
+from fortress.ledger.engine import Engine
 from fortress.ledger.model import BANK_ACTOR, SWITCH_ACTOR, AccountKind, Actor
 from fortress.ledger.rules import Verdict
+from fortress.ledger.vault import Vault
 from fortress.server.bank import Bank, accepted, new_id
-from tests.server.banks import BANK, World, filled_folder, serving
+from fortress.server.committer import Committer, CommitterSettings
+from fortress.server.folder import open_folder
+from fortress.server.login import LoginDesk
+from fortress.server.process import PEOPLE_FILE
+from tests.server.banks import BANK, filled_folder
 
 OTHER = "bank-b"
 STAFF = Actor(10**6, frozenset(("administrator",)))
@@ -32,11 +38,10 @@ Fields = TypeVar("Fields")
 
 
 class Side:
-    """A node whose ledger the test writes as the node's own part in payments would."""
+    """Books into which the test writes what a node's own part in payments would."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.bank: Bank = world.bank
+    def __init__(self, bank: Bank) -> None:
+        self.bank = bank
         self.settlement = 0
         self.alice = self.bob = 0  # their accounts
         self.positions: dict[str, int] = {}
@@ -47,16 +52,19 @@ class Side:
     async def actor(self, username: str) -> Actor:
         return Actor((await self.bank.customer_named(username)).customer, frozenset(("customer",)))
 
+    async def account_of(self, username: str) -> int:
+        return (await self.bank.customer_named(username)).default_account
+
     # --- a bank ----
     async def become_bank(self) -> None:
         await self.bank.open_settlements()
         self.settlement = self.bank.state.settlements["EUR"]
-        self.alice = await self.world.account_of("alice")
-        self.bob = await self.world.account_of("bob")
+        self.alice = await self.account_of("alice")
+        self.bob = await self.account_of("bob")
 
     async def hold_out(self, id: bytes, amount: int = 100, *, payer: str = "alice") -> None:
         """Place a payment of Alice to the other bank."""
-        actor, account = await self.actor(payer), await self.world.account_of(payer)
+        actor, account = await self.actor(payer), await self.account_of(payer)
         await self.do(PlacePayment(actor, id, account, self.settlement, amount, "EUR", f"{OTHER}/555", "Lunch"))
 
     async def hold_in(self, id: bytes, amount: int = 100) -> None:
@@ -91,12 +99,44 @@ class Side:
 
 
 @asynccontextmanager
-async def two_sides(tmp_path: Path) -> AsyncIterator[tuple[Side, Side]]:
-    """Serve a gateway and a bank, each on books of its own; both have people."""
-    folders = [Path(shutil.copytree(filled_folder(), tmp_path / name)) for name in ("gateway", "bank")]
-    async with serving(folders[0]) as first, serving(folders[1]) as second:
-        gateway, bank = Side(first), Side(second)
+async def one_side(folder: Path) -> AsyncIterator[Side]:
+    """Open the books of a bank with people; nobody is served."""
+    shutil.copytree(filled_folder(), folder)
+    with closing(open_folder(folder, {}, {})) as opened:
+        keys = opened.keyring
+        engine = Engine.open(
+            folder, bank=BANK, data_key=keys.data_key, store_key=keys.store_key, segment_bytes=1024 * 1024
+        )
+        fatal: list[FortressError] = []
+        committer = Committer(
+            *(engine, CommitterSettings()),
+            on_commit=lambda delta: None,
+            after_answers=lambda: None,
+            on_fatal=fatal.append,
+        )
+        vault = Vault(folder / PEOPLE_FILE, keys.vault_key)
+        desk = LoginDesk(BANK, keys.handle_key, opened.settings.login)
+        try:
+            yield Side(Bank(engine, committer, vault, desk, head_seed=keys.head_seed))
+        finally:
+            await committer.close()
+            vault.close()
+            engine.close()
+            assert fatal == []
+
+
+@asynccontextmanager
+async def bank_side(tmp_path: Path) -> AsyncIterator[Side]:
+    """A bank with settlement accounts."""
+    async with one_side(tmp_path / "bank") as bank:
         await bank.become_bank()
+        yield bank
+
+
+@asynccontextmanager
+async def two_sides(tmp_path: Path) -> AsyncIterator[tuple[Side, Side]]:
+    """A gateway and a bank, each with books of its own."""
+    async with one_side(tmp_path / "gateway") as gateway, bank_side(tmp_path) as bank:
         yield gateway, bank
 
 

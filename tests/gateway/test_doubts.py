@@ -26,7 +26,7 @@ from fortress.ledger.entries import HoldReleased, Posted
 from fortress.ledger.model import Actor, TransferKind
 from fortress.protocol.payments import GetPayment, ListPayments, PaymentStep, ResolvePayment
 from fortress.server.bank import new_id, now_us
-from tests.gateway.books import BANK, OTHER, STAFF, Asked, Side, two_sides
+from tests.gateway.books import BANK, OTHER, STAFF, Asked, Side, bank_side, one_side, two_sides
 
 LINE = "fortress.gateway.doubts"
 GATEWAY = "gateway"
@@ -73,7 +73,7 @@ async def fail(side: Side, payment: bytes, attempts: int, reason: int = UNREACHA
 
 async def test_a_payer_sees_where_a_payment_stands(tmp_path: Path) -> None:
     """Held, then done, with both steps, the other side's account, and the gateway's number."""
-    async with two_sides(tmp_path) as (_, side):
+    async with bank_side(tmp_path) as side:
         at, id, alice = AtBank(side), new_id(), await side.actor("alice")
         await side.hold_out(id, 250)
         view = await at.doubts.payment(alice, GetPayment(id))
@@ -88,7 +88,7 @@ async def test_a_payer_sees_where_a_payment_stands(tmp_path: Path) -> None:
 
 async def test_a_payee_sees_a_payment_that_came(tmp_path: Path) -> None:
     """From the payee's side it was prepared, and the payer is the other bank's account."""
-    async with two_sides(tmp_path) as (_, side):
+    async with bank_side(tmp_path) as side:
         at, id = AtBank(side), new_id()
         await side.hold_in(id)
         view = await at.doubts.payment(await side.actor("bob"), GetPayment(id))
@@ -98,7 +98,7 @@ async def test_a_payee_sees_a_payment_that_came(tmp_path: Path) -> None:
 
 async def test_what_is_somebody_elses_does_not_exist(tmp_path: Path) -> None:
     """The answer to a stranger is that to an id of nothing; staff see everything."""
-    async with two_sides(tmp_path) as (_, side):
+    async with bank_side(tmp_path) as side:
         at, out, came, refused, transfer = AtBank(side), new_id(), new_id(), new_id(), new_id()
         alice, bob = await side.actor("alice"), await side.actor("bob")
         await side.hold_out(out)
@@ -118,7 +118,7 @@ async def test_what_is_somebody_elses_does_not_exist(tmp_path: Path) -> None:
 
 async def test_a_payment_within_the_bank_is_shown_as_well(tmp_path: Path) -> None:
     """It never went anywhere: one step, to its payer and its payee alike."""
-    async with two_sides(tmp_path) as (_, side):
+    async with bank_side(tmp_path) as side:
         at, id, alice = AtBank(side), new_id(), await side.actor("alice")
         await side.do(MoveMoney(alice, int(TransferKind.transfer), id, side.alice, side.bob, 70, "EUR", "Rent"))
         for actor in (alice, await side.actor("bob"), STAFF):
@@ -130,7 +130,7 @@ async def test_a_payment_within_the_bank_is_shown_as_well(tmp_path: Path) -> Non
 @pytest.mark.parametrize("attempts", [1, 2, 3, 5, 9, 20])
 async def test_further_attempts_are_found_and_shown(tmp_path: Path, attempts: int) -> None:
     """The state is that of the last attempt; of many, the first and the last few are shown."""
-    async with two_sides(tmp_path) as (_, side):
+    async with bank_side(tmp_path) as side:
         at, id, alice = AtBank(side), new_id(), await side.actor("alice")
         await fail(side, id, attempts - 1)
         await side.hold_out(attempt_id(id, attempts - 1))
@@ -146,7 +146,7 @@ async def test_further_attempts_are_found_and_shown(tmp_path: Path, attempts: in
 
 async def test_a_payment_that_failed_says_why(tmp_path: Path) -> None:
     """A rule's refusal is final, a lack of infrastructure invites another try."""
-    async with two_sides(tmp_path) as (_, side):
+    async with bank_side(tmp_path) as side:
         at, refused, given_up, alice = AtBank(side), new_id(), new_id(), await side.actor("alice")
         await fail(side, refused, 1, int(Status.credit_account_closed))
         await fail(side, given_up, 2)
@@ -159,7 +159,7 @@ async def test_a_payment_that_failed_says_why(tmp_path: Path) -> None:
 
 async def test_the_steps_of_everybody_are_put_in_order(tmp_path: Path) -> None:
     """The gateway is asked about the last attempt; what it says of this bank itself is left out."""
-    async with two_sides(tmp_path) as (_, side):
+    async with bank_side(tmp_path) as side:
         at, id, alice = AtBank(side), new_id(), await side.actor("alice")
         await fail(side, id, 1)
         await side.hold_out(attempt_id(id, 1))
@@ -177,7 +177,7 @@ async def test_the_steps_of_everybody_are_put_in_order(tmp_path: Path) -> None:
 
 async def test_a_gateway_that_cannot_be_asked_is_missing(tmp_path: Path) -> None:
     """What this bank knows is shown all the same."""
-    async with two_sides(tmp_path) as (_, side):
+    async with bank_side(tmp_path) as side:
         at, id = AtBank(side), new_id()
         await side.hold_out(id)
         await side.commit(id, 5)
@@ -187,7 +187,7 @@ async def test_a_gateway_that_cannot_be_asked_is_missing(tmp_path: Path) -> None
 
 async def test_a_bank_tells_the_gateway_its_own_steps(tmp_path: Path) -> None:
     """Of what it does not know it tells nothing."""
-    async with two_sides(tmp_path) as (_, side):
+    async with bank_side(tmp_path) as side:
         at, id = AtBank(side), new_id()
         await side.hold_in(id)
         assert [step.step for step in await at.doubts.steps(StepsOf(id))] == ["prepared"]
@@ -199,7 +199,7 @@ async def test_a_bank_tells_the_gateway_its_own_steps(tmp_path: Path) -> None:
 
 async def test_a_customer_lists_their_own_payments(tmp_path: Path) -> None:
     """Newest first, attempts of one payment in one row, and nobody else's; a payee sees nothing of what never came."""
-    async with two_sides(tmp_path) as (_, side):
+    async with bank_side(tmp_path) as side:
         at, alice, bob = AtBank(side), await side.actor("alice"), await side.actor("bob")
         one, two, tried, came, never = (new_id() for _ in range(5))
         await side.hold_out(one)
@@ -216,7 +216,7 @@ async def test_a_customer_lists_their_own_payments(tmp_path: Path) -> None:
 
 async def test_a_list_is_read_page_by_page(tmp_path: Path) -> None:
     """Pages follow each other without gaps, also where one ends with attempts of a payment."""
-    async with two_sides(tmp_path) as (_, side):
+    async with bank_side(tmp_path) as side:
         at, alice = AtBank(side), await side.actor("alice")
         ids = [new_id() for _ in range(7)]
         for number, id in enumerate(ids):
@@ -238,7 +238,7 @@ async def test_a_list_is_read_page_by_page(tmp_path: Path) -> None:
 
 async def test_staff_list_what_is_in_doubt(tmp_path: Path) -> None:
     """Open legs of both sides, the oldest first, with who is missing and what may be done; customers may not."""
-    async with two_sides(tmp_path) as (_, side):
+    async with bank_side(tmp_path) as side:
         at, out, came, done = AtBank(side), new_id(), new_id(), new_id()
         await side.hold_out(out, 10)
         await side.hold_in(came, 20)
@@ -265,7 +265,7 @@ async def test_staff_list_what_is_in_doubt(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("act", "kind"), [("commit", Posted), ("abort", HoldReleased)])
 async def test_a_leg_is_ended_by_hand(tmp_path: Path, act: str, kind: type, caplog: pytest.LogCaptureFixture) -> None:
     """Once, repeatably, with the name of who did it in the journal and in the log."""
-    async with two_sides(tmp_path) as (_, side):
+    async with bank_side(tmp_path) as side:
         at, id = AtBank(side), new_id()
         await side.hold_out(id)
         with caplog.at_level(logging.WARNING, LINE):
@@ -284,7 +284,7 @@ async def test_a_leg_is_ended_by_hand(tmp_path: Path, act: str, kind: type, capl
 
 async def test_a_leg_aborted_by_hand_is_refused_for_good(tmp_path: Path) -> None:
     """No other attempt may be begun: the first one may have been paid elsewhere."""
-    async with two_sides(tmp_path) as (_, side):
+    async with bank_side(tmp_path) as side:
         at, id, alice = AtBank(side), new_id(), await side.actor("alice")
         await side.hold_out(id)
         await at.doubts.resolve_payment(STAFF, ResolvePayment(new_id(), id, "abort"))
@@ -294,7 +294,7 @@ async def test_a_leg_aborted_by_hand_is_refused_for_good(tmp_path: Path) -> None
 
 async def test_nobody_guesses_while_the_gateway_is_connected(tmp_path: Path) -> None:
     """It tells the outcome by itself; what has ended may be asked for again all the same."""
-    async with two_sides(tmp_path) as (_, side):
+    async with bank_side(tmp_path) as side:
         at, id = AtBank(side), new_id()
         at.is_connected = True
         await side.hold_out(id)
@@ -310,7 +310,7 @@ async def test_nobody_guesses_while_the_gateway_is_connected(tmp_path: Path) -> 
 
 async def test_an_outcome_that_contradicts_a_hand_is_listed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The gateway decided otherwise: an error in the log, and a payment in doubt with what to do."""
-    async with two_sides(tmp_path) as (_, side):
+    async with bank_side(tmp_path) as side:
         at, paid, unpaid = AtBank(side), new_id(), new_id()
         for id, act in ((paid, "abort"), (unpaid, "commit")):
             await side.hold_out(id)
@@ -374,7 +374,7 @@ async def test_a_gateway_shows_a_payment_with_the_steps_of_both_banks(tmp_path: 
 
 async def test_a_gateway_shows_what_it_refused(tmp_path: Path) -> None:
     """A tombstone has a reason and no banks to ask."""
-    async with two_sides(tmp_path) as (gateway, _):
+    async with one_side(tmp_path / "gateway") as gateway:
         await gateway.become_gateway()
         id = new_id()
         await gateway.abort(id, UNREACHABLE)
@@ -407,7 +407,7 @@ async def test_a_bank_learns_the_steps_of_its_own_payments_only(tmp_path: Path) 
 
 async def test_a_gateway_lists_who_is_missing(tmp_path: Path) -> None:
     """Undecided payments may be aborted, decided ones only waited for; what all carried out is not listed."""
-    async with two_sides(tmp_path) as (gateway, _):
+    async with one_side(tmp_path / "gateway") as gateway:
         await gateway.become_gateway()
         undecided, decided, done = new_id(), new_id(), new_id()
         await gateway.intend(undecided)
@@ -431,7 +431,7 @@ async def test_a_gateway_lists_who_is_missing(tmp_path: Path) -> None:
 
 async def test_a_gateway_aborts_by_hand_what_is_not_decided(tmp_path: Path) -> None:
     """The decision is in the ledger with who made it, and the machine that tells the banks is woken."""
-    async with two_sides(tmp_path) as (gateway, _):
+    async with one_side(tmp_path / "gateway") as gateway:
         await gateway.become_gateway()
         id, alone, machine = new_id(), new_id(), Machine(OTHER)
         await gateway.intend(id)
@@ -446,7 +446,7 @@ async def test_a_gateway_aborts_by_hand_what_is_not_decided(tmp_path: Path) -> N
 
 async def test_a_gateway_takes_no_decision_back(tmp_path: Path) -> None:
     """Nothing is committed by hand there, what is decided stays, and an unknown id leaves no trace."""
-    async with two_sides(tmp_path) as (gateway, _):
+    async with one_side(tmp_path / "gateway") as gateway:
         await gateway.become_gateway()
         undecided, unknown = new_id(), new_id()
         await gateway.intend(undecided)

@@ -19,7 +19,7 @@ from fortress.ledger.merkle import EMPTY_ROOT
 from fortress.ledger.model import SWITCH_ACTOR
 from fortress.protocol.switching import CloseWindow, GetWindow, ListWindows, WindowRow
 from fortress.server.bank import new_id
-from tests.gateway.books import BANK, OTHER, STAFF, Asked, Side, two_sides
+from tests.gateway.books import BANK, OTHER, STAFF, Asked, Side, bank_side, two_sides
 from tests.server.banks import until
 
 LINE = "fortress.gateway.settlement"
@@ -312,7 +312,7 @@ def asked(after: int, to: int, currency: str = "EUR", limit: int = 0) -> msgspec
 
 async def test_a_bank_answers_from_its_own_books(tmp_path: Path) -> None:
     """Payments of the range and the currency, in the order of the sequences, as many as asked for."""
-    async with two_sides(tmp_path) as (_, bank):
+    async with bank_side(tmp_path) as bank:
         for sequence in (30, 10, 20):
             id = new_id()
             await bank.hold_out(id, sequence)
@@ -333,6 +333,6 @@ async def test_a_bank_answers_from_its_own_books(tmp_path: Path) -> None:
 @pytest.mark.parametrize("fields", [asked(0, SPAN + 1), msgspec.Raw(b"\x01")])
 async def test_a_question_that_is_malformed_or_too_large_is_refused(tmp_path: Path, fields: msgspec.Raw) -> None:
     """A bank never reads more than a span for one question."""
-    async with two_sides(tmp_path) as (_, bank):
+    async with bank_side(tmp_path) as bank:
         with pytest.raises(MessageInvalid):
             await settlement.answer_root(bank.bank, fields)

@@ -11,7 +11,7 @@ from fortress.gateway.trace import DONE, GIVEN_UP, PENDING, REFUSED, is_staff, r
 from fortress.ledger.commands import MoveMoney, PlaceHold, PlacePayment
 from fortress.ledger.model import Actor, TransferKind
 from fortress.server.bank import new_id, now_us
-from tests.gateway.books import OTHER, Side, two_sides
+from tests.gateway.books import OTHER, Side, bank_side, two_sides
 
 NAMES = ("held", "posted", "voided")
 
@@ -56,7 +56,7 @@ async def test_each_way_of_a_payment_is_told_by_its_entries(tmp_path: Path) -> N
 
 async def test_what_is_no_payment_is_nothing(tmp_path: Path) -> None:
     """Ids of nothing, of a transfer, of a hold and of another refusal tell nothing here."""
-    async with two_sides(tmp_path) as (_, bank):
+    async with bank_side(tmp_path) as bank:
         transfer, hold, refused = new_id(), new_id(), new_id()
         alice, kind = await bank.actor("alice"), int(TransferKind.transfer)
         await bank.do(MoveMoney(alice, kind, transfer, bank.alice, bank.bob, 1, "EUR"))
