@@ -209,7 +209,26 @@ def _findings(settings: Settings) -> list[tuple[str, bool, str]]:
         found.append(("key-encryption key", True, "readable"))
     except FortressError as exc:
         found.append(("key-encryption key", False, exc.message))
-    return found
+    return [*found, *_links(settings)]
+
+
+def _links(settings: Settings) -> list[tuple[str, bool, str]]:
+    """Look at what a bank needs to reach its gateway, and at what a gateway needs: (what, all right, reason)."""
+    from fortress.cli.gateways import read_authority
+    from fortress.errors import FortressError
+
+    gateway, switch = settings.gateway, settings.switch
+    if switch.listen:
+        if gateway.addresses:
+            return [("gateway", False, "it is a gateway and names one as well; empty gateway.addresses")]
+        return [("gateway", True, f"takes banks on {switch.listen}")]
+    if not gateway.addresses:
+        return []
+    try:
+        read_authority(settings.path(gateway.authority))
+    except FortressError as exc:
+        return [("gateway's authority", False, exc.message)]
+    return [("gateway's authority", True, f"readable; {gateway.bank} is at {gateway.addresses}")]
 
 
 def _certificate_state(facts: CertificateFacts) -> tuple[bool, str]:

@@ -243,6 +243,8 @@ def check_listeners(patient: Patient) -> Iterator[Finding]:
         places["port of the site"] = (settings.monitor.host, settings.monitor.port)
     if settings.pair.peer:
         places["port for records"] = split(settings.pair.listen)
+    if settings.switch.listen:
+        places["port for banks"] = split(settings.switch.listen)
     for what, (host, port) in places.items():
         named = f"{host}:{port}"
         if patient.pid:
@@ -364,6 +366,45 @@ def check_register(patient: Patient) -> Iterator[Finding]:
         )
 
 
+# --- other banks -----------------------------------------------------------------------------------------------------
+def check_gateway(patient: Patient) -> Iterator[Finding]:
+    """A bank that names a gateway has its authority, reaches it, and is connected when it is primary."""
+    gateway = patient.settings.gateway
+    if not gateway.addresses:
+        return
+    from fortress.cli.gateways import read_authority
+
+    file = patient.settings.path(gateway.authority)
+    read_authority(file)
+    yield _ok("gateway's authority", str(file))
+    reached = [each for each in gateway.addresses.split(",") if answers(*split(each.strip()))]
+    if reached:
+        yield _ok("gateway", f"{', '.join(reached)} takes connections")
+    else:
+        fix = "start it; else see that no firewall stands between, and that gateway.addresses is its switch.listen"
+        yield Finding("fail", "gateway", f"{gateway.addresses} takes no connection", fix)
+    told = patient.document.get("gateway")
+    if isinstance(told, dict) and patient.document.get("role") == "primary":
+        if told.get("connected"):
+            yield _ok("gateway link", f"registered at {gateway.bank}")
+        else:
+            fix = f"'fortress bank list' at the gateway says whether it knows {patient.settings.node.bank}; see the log"
+            yield Finding("fail", "gateway link", "the gateway does not take this bank's registration", fix)
+
+
+def check_banks(patient: Patient) -> Iterator[Finding]:
+    """The banks of a gateway are connected to its primary."""
+    told = patient.document.get("switch")
+    if not isinstance(told, dict) or patient.document.get("role") != "primary":
+        return
+    found = f"{told.get('connected', 0)} of {told.get('banks', 0)} connected"
+    if told.get("connected", 0) < told.get("banks", 0):
+        fix = "'fortress bank list' says which are not; 'fortress doctor' on their machines says why"
+        yield Finding("warn", "banks", found, fix)
+    else:
+        yield _ok("banks", found)
+
+
 # --- asking ----------------------------------------------------------------------------------------------------------
 async def ask_register(settings: Settings, control: ControlState) -> tuple[Configuration | None, float]:
     """Read the register; give what it holds, and how long a second reading took, in milliseconds."""
@@ -417,4 +458,6 @@ CHECKS: Final[dict[str, Callable[[Patient], Iterator[Finding]]]] = {
     "cluster": check_cluster,
     "other node": check_peer,
     "register": check_register,
+    "gateway": check_gateway,
+    "banks": check_banks,
 }

@@ -84,6 +84,53 @@ def with_peer(view: NodeView) -> list[NodeView]:
 
 def verdict(views: Sequence[NodeView]) -> Verdict:
     """Judge how a bank is by what is known of its nodes, of which at least one must have answered."""
+    found = _verdict(views)
+    if any("switch" in view.document for view in views):
+        found = Verdict(found.sentence.replace("Bank ", "Gateway ", 1), found.next, found.exit)
+    for document in _primary_documents(views):
+        found = _with_links(found, document)
+    return found
+
+
+def links_of(views: Sequence[NodeView]) -> list[str]:
+    """Say how a bank's link to its gateway is, or a gateway's to its banks; nothing for a bank that knows no other."""
+    said = []
+    for document in _primary_documents(views):
+        gateway, switch = document.get("gateway"), document.get("switch")
+        if isinstance(gateway, Mapping):
+            state = "connected" if gateway.get("connected") else "not connected"
+            since = gateway.get("since_s")
+            state += f" for {span_text(since)}" if since is not None else ""
+            said.append(f"Gateway {gateway.get('bank')}: {state}; {gateway.get('payments_open', 0)} payments under way")
+        if isinstance(switch, Mapping):
+            said.append(
+                f"Banks: {switch.get('connected', 0)} of {switch.get('banks', 0)} connected; "
+                f"{document.get('payments_in_doubt', 0)} payments not decided everywhere"
+            )
+    return said
+
+
+def _primary_documents(views: Sequence[NodeView]) -> list[Document]:
+    """Give what the primary says of itself; only it speaks with a gateway or with banks."""
+    return [view.document for view in views if view.role == "primary" and view.document.get("state") != "blocked"][:1]
+
+
+def _with_links(found: Verdict, document: Document) -> Verdict:
+    """Add to a verdict that banks and gateway do not hear each other; nothing else is wrong with them for that."""
+    gateway, switch = document.get("gateway"), document.get("switch")
+    exit = Exit.degraded if found.exit is Exit.ok else found.exit
+    if isinstance(gateway, Mapping) and not gateway.get("connected"):
+        more = f"the gateway {gateway.get('bank')} is not connected, so no other bank can be paid"
+        step = "start the gateway, and see there that it knows this bank: fortress bank list"
+        return Verdict(f"{found.sentence[:-1]}; {more}.", found.next or step, exit)
+    missing = int(switch.get("banks", 0)) - int(switch.get("connected", 0)) if isinstance(switch, Mapping) else 0
+    if missing > 0:
+        more = f"{missing} {'bank is' if missing == 1 else 'banks are'} not connected"
+        return Verdict(f"{found.sentence[:-1]}; {more}.", found.next or "fortress bank list says which", exit)
+    return found
+
+
+def _verdict(views: Sequence[NodeView]) -> Verdict:
     answering = [view for view in views if view.document]
     bank = answering[0].document.get("bank", "?")
     failed = [reason for view in answering for reason in failed_checks(view.document)]

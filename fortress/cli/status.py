@@ -20,7 +20,7 @@ import click
 
 from fortress.cli.command import Call, command, current_call
 from fortress.cli.failures import Exit
-from fortress.cli.health import Document, NodeView, rows_of, table_of, verdict, with_peer
+from fortress.cli.health import Document, NodeView, links_of, rows_of, table_of, verdict, with_peer
 from fortress.cli.misuse import Misuse
 from fortress.cli.output import View, show
 from fortress.errors import FortressError, Unreachable
@@ -189,7 +189,7 @@ def _show_once(call: Call, folders: Sequence[Path], urls: Sequence[str], *, pati
         show(call, {"error": exc.message}, f"Not reachable: {exc.message}.")
         return Exit.unreachable
     found = verdict(views)
-    said: list[View] = [found.sentence, table_of(views)]
+    said: list[View] = [found.sentence, table_of(views), *links_of(views)]
     if found.next:
         said.append(f"Next: {found.next}")
     # the fullest document, that of a node asked at its site, goes first

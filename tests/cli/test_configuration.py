@@ -12,6 +12,7 @@ from fortress.cli.folders import make_folder
 from fortress.config import load
 from fortress.ledger.keyring import Keyring, create_kek, read_kek
 from fortress.server.folder import locked
+from fortress.server.settings_file import change_settings
 
 Tell = Callable[..., Any]
 
@@ -117,3 +118,19 @@ def test_a_key_from_a_command_is_not_rekeyed_here(tell: Tell, folder: Path) -> N
     (folder / "fortress.toml").write_text(text)
     code, _, err = tell("config", "rekey", str(folder), "--yes")
     assert code == 2 and "key_command" in err
+
+
+def test_a_check_looks_at_the_way_to_other_banks(tell: Tell, folder: Path) -> None:
+    """A bank that names a gateway needs its authority; a gateway names none."""
+    change_settings(folder, {"gateway.addresses": "127.0.0.1:7615"})
+    code, out, _ = tell("config", "check", str(folder))
+    assert code == 6 and "gateway-ca.crt" in out
+    (folder / "certs" / "gateway-ca.crt").write_bytes((folder / "certs" / "ca.crt").read_bytes())
+    code, out, _ = tell("config", "check", str(folder))
+    assert code == 0 and "gateway is at 127.0.0.1:7615" in out
+    change_settings(folder, {"switch.listen": "127.0.0.1:7616"})
+    code, out, _ = tell("config", "check", str(folder))
+    assert code == 6 and "names one as well" in out
+    change_settings(folder, {"gateway.addresses": ""})
+    code, out, _ = tell("config", "check", str(folder))
+    assert code == 0 and "takes banks on 127.0.0.1:7616" in out

@@ -17,7 +17,10 @@ import pytest
 from fortress import __version__, authority, config
 from fortress.cli import doctor
 from fortress.cli.command import Call
+from fortress.cli.demo import free_port
 from fortress.cli.doctor import CHECKS, Finding, Patient, examine
+from fortress.cli.folders import make_folder
+from fortress.cli.gateways import connect_bank, gateway_of
 from fortress.cli.peer import PeerAnswer
 from fortress.errors import Unreachable
 from fortress.pair.control import CONTROL_NAME, Control
@@ -268,3 +271,49 @@ def test_addresses_are_taken_apart() -> None:
     assert doctor.split("[::1]:7613") == ("::1", 7613)
     assert doctor.split("a.example:7613") == ("a.example", 7613)
     assert doctor.split("nothing") == ("", 0)
+
+
+# --- other banks -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Path:
+    """A gateway's folder; nothing runs."""
+    settings: dict[str, str | int] = {"switch.listen": f"127.0.0.1:{free_port()}", "monitor.port": 0}
+    make_folder(tmp_path / "g1", bank="gateway", node="node-1", administrators=[], settings=settings)
+    return tmp_path / "g1"
+
+
+def shown(monkeypatch: pytest.MonkeyPatch, **document: Any) -> None:
+    """Let a node say this of itself."""
+    monkeypatch.setattr(Patient, "document", {"role": "primary", **document})
+
+
+def test_the_way_to_the_gateway_is_checked(
+    pair: tuple[Path, Path], gateway: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its authority, its address, and whether it takes the registration; a bank that names none has none to check."""
+    assert findings(pair[0], "gateway") == []
+    connect_bank(pair, gateway_of([gateway]))
+    ((level, found),) = bad(findings(pair[0], "gateway"))
+    assert level == "fail" and "takes no connection" in found
+    with listening(doctor.split(config.load(gateway, {}, {}).switch.listen)):
+        assert bad(findings(pair[0], "gateway")) == []
+        shown(monkeypatch, gateway={"connected": True})
+        assert bad(findings(pair[0], "gateway")) == []
+        shown(monkeypatch, gateway={"connected": False})
+        assert bad(findings(pair[0], "gateway")) == [("fail", "the gateway does not take this bank's registration")]
+    (pair[0] / "certs" / "gateway-ca.crt").unlink()
+    patient = Patient(Call(timeout_s=0.1), config.load(pair[0], {}, {}))
+    assert [each.level for each in examine(patient) if "gateway-ca.crt" in each.found] == ["fail"]
+
+
+def test_the_banks_of_a_gateway_are_checked(gateway: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At its primary; and that its port for them is free while it does not run."""
+    assert findings(gateway, "banks") == [] and bad(findings(gateway, "ports")) == []
+    with listening(doctor.split(config.load(gateway, {}, {}).switch.listen)):
+        assert [level for level, _ in bad(findings(gateway, "ports"))] == ["fail"]
+    shown(monkeypatch, switch={"banks": 2, "connected": 2})
+    assert bad(findings(gateway, "banks")) == []
+    shown(monkeypatch, switch={"banks": 2, "connected": 1})
+    assert bad(findings(gateway, "banks")) == [("warn", "1 of 2 connected")]

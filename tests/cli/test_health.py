@@ -7,7 +7,17 @@ from typing import Any
 import pytest
 
 from fortress.cli.failures import Exit
-from fortress.cli.health import NodeView, failed_checks, rows_of, seen_text, span_text, table_of, verdict, with_peer
+from fortress.cli.health import (
+    NodeView,
+    failed_checks,
+    links_of,
+    rows_of,
+    seen_text,
+    span_text,
+    table_of,
+    verdict,
+    with_peer,
+)
 
 
 def view(name: str = "node-1", **document: Any) -> NodeView:
@@ -106,3 +116,42 @@ def test_only_checks_that_fail_are_told() -> None:
 def test_spans_are_told_in_two_units(seconds: float, text: str) -> None:
     """Short enough for a table."""
     assert span_text(seconds) == text
+
+
+# --- other banks -----------------------------------------------------------------------------------------------------
+
+LINKED = {"bank": "gateway", "connected": True, "payments_open": 2, "since_s": 65.0}
+CUT = {"bank": "gateway", "connected": False}
+
+
+@pytest.mark.parametrize(
+    ("document", "words", "step", "code"),
+    [
+        ({"gateway": LINKED}, "Bank a: two copies, node-1 is primary.", "", Exit.ok),
+        ({"gateway": CUT}, "primary; the gateway gateway is not connected, so", "start the gateway", Exit.degraded),
+        ({"switch": {"banks": 2, "connected": 2}}, "Gateway a: two copies, node-1 is primary.", "", Exit.ok),
+        ({"switch": {"banks": 2, "connected": 1}}, "primary; 1 bank is not connected.", "bank list", Exit.degraded),
+        ({"switch": {"banks": 3, "connected": 1}}, "primary; 2 banks are not connected.", "bank list", Exit.degraded),
+    ],
+)
+def test_links_between_banks_count(document: dict[str, Any], words: str, step: str, code: Exit) -> None:
+    """A bank without its gateway works, but needs care."""
+    found = verdict([view(role="primary", state="primary.paired", copies=2, **document)])
+    assert words in found.sentence and step in found.next and found.exit is code
+
+
+def test_what_is_worse_is_told_first() -> None:
+    """A bank without its standby is told what to do about that, and of the gateway too."""
+    found = verdict([view(role="primary", state="primary.solo", copies=1, peer=peer(400.0), gateway=CUT)])
+    assert "has no standby" in found.sentence and "gateway is not connected" in found.sentence
+    assert found.next.startswith("start node") or "serve" in found.next
+
+
+def test_links_are_shown_as_the_primary_sees_them() -> None:
+    """A standby speaks with nobody."""
+    standby = view("node-2", role="standby", gateway=CUT)
+    assert links_of([standby]) == [] and verdict([PAIRED, standby]).exit is Exit.ok
+    (line,) = links_of([standby, view(role="primary", gateway=LINKED)])
+    assert line == "Gateway gateway: connected for 1 m 5 s; 2 payments under way"
+    (line,) = links_of([view(role="primary", switch={"banks": 2, "connected": 1}, payments_in_doubt=3)])
+    assert line == "Banks: 1 of 2 connected; 3 payments not decided everywhere"
