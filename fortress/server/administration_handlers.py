@@ -11,7 +11,7 @@ from typing import Any
 
 from fortress.errors import Refused, Status, status_name
 from fortress.ledger.commands import ChangeAccount, ChangeCustomer, Invite
-from fortress.ledger.entries import SessionEnded
+from fortress.ledger.entries import BankChanged, SessionEnded
 from fortress.ledger.model import Actor, Customer, CustomerState
 from fortress.protocol import administration as messages
 from fortress.protocol.accounts import Profile
@@ -186,13 +186,26 @@ def _trail_row(names: dict[int, str], position: int, entry: Any) -> messages.Tra
     actor, customer = _who(entry)
     number = getattr(entry, "number", 0) or getattr(entry, "account", 0)
     subject = str(number) if number else names[customer] if customer else ""
+    if type(entry) is BankChanged:
+        subject = entry.bank
     return messages.TrailRow(position, entry.time_us, kind_of(entry), names[actor], subject, _detail(entry))
 
 
 def _detail(entry: Any) -> str:
     """Tell what matters of an entry, never keys or personal data."""
     parts = []
-    for name in ("operation", "act", "summary", "roles", "role", "currency", "approved", "locked_until_us"):
+    for name in (
+        "operation",
+        "act",
+        "summary",
+        "roles",
+        "role",
+        "currency",
+        "approved",
+        "locked_until_us",
+        "after",
+        "to",
+    ):
         value = getattr(entry, name, None)
         if value not in (None, "", 0, ()):
             parts.append(f"{name} {' '.join(value) if isinstance(value, tuple) else value}")

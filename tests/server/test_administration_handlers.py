@@ -10,6 +10,8 @@ import pytest
 
 from fortress.client.me import Me
 from fortress.errors import LockedOut, LoginFailed, NotAllowed, NotSignedIn, Refused, Status
+from fortress.ledger.commands import ChangeBank, CloseWindow, OpenAccount
+from fortress.ledger.model import BANK_ACTOR, AccountKind
 from fortress.protocol.administration import CreateUser
 from fortress.protocol.sessions import KeyMaterial
 from fortress.server.administration_handlers import _code
@@ -212,6 +214,26 @@ async def test_the_trail_tells_who_did_what_to_whom(tmp_path: Path) -> None:
             await alice.whoami()
 
 
+async def test_the_trail_tells_of_other_banks(tmp_path: Path) -> None:
+    """By their names; a window with where it began and ended, a position account with its bank."""
+    async with banking(tmp_path) as world:
+        bank = world.bank
+        await bank.commit(ChangeBank(BANK_ACTOR, new_id(), "north", "add", b"certificate"))
+        await bank.commit(OpenAccount(BANK_ACTOR, new_id(), -1, int(AccountKind.position), "EUR", -500))
+        await bank.commit(CloseWindow(BANK_ACTOR, new_id(), 9))
+        await bank.commit(ChangeBank(BANK_ACTOR, new_id(), "south", "suspend"))
+        number = bank.state.positions[1, "EUR"]
+        trail = await (await world.sign_in("audrey")).administration.trail(limit=4)
+        assert [(row.kind, row.actor, row.subject, row.detail) for row in trail.rows] == [
+            ("refused", "bank", "", "operation suspend_bank, bank_unknown"),
+            ("window_closed", "bank", "1", "to 9"),
+            ("opened", "bank", str(number), "currency EUR"),
+            ("bank_changed", "bank", "north", "act add"),
+        ]
+        views = (await (await ada(world)).administration.accounts(all=True, after=number - 1)).accounts
+        assert [(view.owner, view.kind, view.floor_minor) for view in views] == [("north", "position", -500)]
+
+
 async def test_the_books_add_up(tmp_path: Path) -> None:
     """By currency, debits and credits are equal and their difference is zero."""
     async with banking(tmp_path) as world:
@@ -221,7 +243,7 @@ async def test_the_books_add_up(tmp_path: Path) -> None:
         await alice.hold((await alice.account()).number, await world.account_of("bob"), "2.00 EUR")
         books = await audrey.administration.trial_balance()
         euros, dollars = books.rows
-        assert (euros.currency, euros.accounts, euros.sum_minor, euros.held_minor) == ("EUR", 3, 0, 200)
+        assert (euros.currency, euros.accounts, euros.sum_minor, euros.held_minor) == ("EUR", 4, 0, 200)
         assert euros.debits_minor == euros.credits_minor == 20_100
-        assert (dollars.currency, dollars.accounts, dollars.credits_minor) == ("USD", 1, 0)
+        assert (dollars.currency, dollars.accounts, dollars.credits_minor) == ("USD", 2, 0)
         assert books.position == paid.position + 1

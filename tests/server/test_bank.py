@@ -76,6 +76,20 @@ async def test_actors_are_made_once_for_a_session(tmp_path: Path, monkeypatch: p
         assert len(world.bank._actors) <= 2
 
 
+async def test_settlement_accounts_are_opened_once(tmp_path: Path) -> None:
+    """One for each currency when the bank is opened; at every later start those that are missing."""
+    async with banking(tmp_path) as world:
+        bank = world.bank
+        before, position = dict(bank.state.settlements), bank.state.position
+        assert set(before) == {"EUR", "USD"}
+        await bank.open_settlements()
+        del bank.state.settlements["USD"]  # what it does not know is still known by its id
+        await bank.open_settlements()
+        assert bank.state.position == position
+    async with banking(tmp_path) as world:
+        assert world.bank.state.settlements == before and world.bank.state.position == position
+
+
 # --- People ----------------------------------------------------------------------------------------------------------
 async def test_a_registration_is_done_once_and_repeats(tmp_path: Path) -> None:
     """Who repeats with the same key is the one who registered; with another key the code is used up."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fortress.errors import DiskFull, Refused, Status
-from fortress.ledger.commands import ChangeCustomer
-from fortress.ledger.model import BANK_ACTOR, account_number
+from fortress.ledger.commands import AbortPayment, ChangeBank, ChangeCustomer, CommitPayment, PlacePayment
+from fortress.ledger.entries import HoldPlaced, HoldReleased, Posted
+from fortress.ledger.entries import Refused as RefusedEntry
+from fortress.ledger.model import BANK_ACTOR, SWITCH_ACTOR, Actor, HoldState, account_number
 from fortress.server.bank import new_id
 from fortress.server.reader import NOBODY
 from tests.server.banks import banking, until
@@ -50,6 +53,65 @@ async def test_people_have_names(tmp_path: Path) -> None:
             await bank.customer_named("tess")
         assert refused.value.status is Status.customer_unknown
         assert await bank.customer_number("tess") == tess.customer
+
+
+async def test_banks_have_names(tmp_path: Path) -> None:
+    """The owner of a position is the bank of that number."""
+    async with banking(tmp_path) as world:
+        bank = world.bank
+        for name in ("north", "south"):
+            await bank.commit(ChangeBank(BANK_ACTOR, new_id(), name, "add", b"certificate"))
+        assert [await bank.username(number) for number in (-1, -2, -3)] == ["north", "south", "bank"]
+
+
+async def test_payments_are_read_as_they_are_now(tmp_path: Path) -> None:
+    """Though the tables come later: open ones, the course of one, a customer's; after a restart from the tables."""
+    async with banking(tmp_path) as world:
+        bank = world.bank
+        alice = await bank.customer_named("alice")
+        payer, ours = alice.default_account, bank.state.settlements["EUR"]
+        ids = sorted(new_id() for _ in range(5))
+        actor = Actor(alice.customer, frozenset(("customer",)))
+        await asyncio.gather(
+            *(bank.commit(PlacePayment(actor, id, payer, ours, 1, "EUR", "north/195")) for id in ids),
+        )
+        await bank.commit(CommitPayment(SWITCH_ACTOR, ids[0], 77))
+        await bank.commit(AbortPayment(SWITCH_ACTOR, ids[1], 1004))
+        page, after = await bank.open_payments(2)
+        rest, end = await bank.open_payments(2, after)
+        assert [found.hold.id for found in (*page, *rest)] == ids[2:] and (after, end) == (ids[3], b"")
+        refused = new_id()
+        await bank.commit(AbortPayment(SWITCH_ACTOR, refused, 1004))
+        courses = [[type(entry) for _, entry in await bank.payment_entries(id)] for id in (*ids[:3], refused, new_id())]
+        assert courses == [[HoldPlaced, Posted], [HoldPlaced, HoldReleased], [HoldPlaced], [RefusedEntry], []]
+        mine, cursor = await bank.payments_of(alice.customer, limit=10)
+        assert [found.hold.id for found in mine] == ids[::-1] and cursor == 0
+        holds = [await bank.hold(id) for id in (*ids[:3], refused)]
+        seen = [(hold.state, hold.sequence, hold.reason) for hold in holds if hold is not None]
+        assert seen == [(HoldState.posted, 77, 0), (HoldState.voided, 0, 1004), (HoldState.open, 0, 0)]
+        assert holds[3] is None
+    async with banking(tmp_path) as world:
+        assert repr([await world.bank.hold(id) for id in (*ids[:3], refused)]) == repr(holds)
+        assert [found.hold.id for found in (await world.bank.open_payments(9))[0]] == ids[2:]
+
+
+async def test_an_open_payment_that_ends_meanwhile_is_left_out(tmp_path: Path) -> None:
+    """What the tables still call open may have ended in memory."""
+    async with banking(tmp_path) as world:
+        bank = world.bank
+        id = new_id()
+        payee, ours = await world.account_of("bob"), bank.state.settlements["EUR"]
+        await bank.commit(PlacePayment(SWITCH_ACTOR, id, ours, payee, 1, "EUR", "north/195"))
+        await bank.committer.wait_applied(bank.state.position)
+        read = bank.read
+
+        async def late(function: Any, *arguments: Any, **named: Any) -> Any:
+            found = await read(function, *arguments, **named)
+            await bank.commit(CommitPayment(SWITCH_ACTOR, id, 5))
+            return found
+
+        bank.__dict__.update(read=late)
+        assert await bank.open_payments(9) == ([], b"")
 
 
 async def test_a_person_whose_key_is_gone_is_nobody(tmp_path: Path) -> None:

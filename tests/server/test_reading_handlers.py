@@ -76,8 +76,9 @@ async def test_accounts_are_listed_to_their_owner_and_to_staff(tmp_path: Path) -
         assert await t.tess.accounts() == []
         by_tess = await t.tess.administration.accounts("alice")
         assert [(view.number, view.owner) for view in by_tess.accounts] == [(t.a, "alice"), (dollars.number, "alice")]
-        page = await t.tess.administration.accounts(all=True, limit=3)
-        assert [view.owner for view in page.accounts] == ["bank", "bank", "alice"]
+        page = await t.tess.administration.accounts(all=True, limit=5)
+        assert [view.owner for view in page.accounts] == ["bank", "bank", "bank", "bank", "alice"]
+        assert [view.kind for view in page.accounts] == ["cash", "cash", "settlement", "settlement", "customer"]
         rest = await t.tess.administration.accounts(all=True, after=page.next_after)
         assert [view.owner for view in rest.accounts] == ["bob", "alice"]
         assert rest.next_after == 0

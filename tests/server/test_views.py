@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace as changed
 
 from fortress.errors import Status
 from fortress.ledger.entries import (
     AccountChanged,
     AccountOpened,
+    BankChanged,
     HoldPlaced,
     HoldReleased,
     LedgerOpened,
     Posted,
     Refused,
     SessionEnded,
+    WindowClosed,
 )
-from fortress.ledger.model import DAY_US, Account, Hold, HoldState, TransferKind
+from fortress.ledger.model import DAY_US, NEVER_US, Account, Hold, HoldState, TransferKind
 from fortress.server.views import account_view, history_row, hold_view, kind_of, transfer_view
 
 NOW_US = 1_700_000_000_000_000  # 2023-11-14
@@ -72,6 +76,12 @@ def test_a_hold_whose_time_is_over_shows_as_expired() -> None:
     assert (view.state, view.posted_minor, view.amount_minor) == ("posted", 120, 300)
 
 
+def test_the_hold_of_a_payment_shows_no_end() -> None:
+    """It has none, however late it is."""
+    view = hold_view(replace(hold(), expires_us=NEVER_US), NOW_US + 1_000 * DAY_US)
+    assert (view.state, view.expires_us) == ("open", 0)
+
+
 @pytest.mark.parametrize(
     ("entry", "kind"),
     [
@@ -82,6 +92,10 @@ def test_a_hold_whose_time_is_over_shows_as_expired() -> None:
         (AccountChanged(NOW_US, ID, 1, "freeze", 3, 0, None, None, None, False, 2, 9), "freeze"),
         (LedgerOpened(NOW_US, "bank-a", ("EUR",)), "ledger_opened"),
         (SessionEnded(NOW_US, 7, ID, NOW_US), "session_ended"),
+        (changed(PAID, kind=int(TransferKind.payment_out)), "payment_out"),
+        (changed(PAID, kind=int(TransferKind.clearing)), "clearing"),
+        (BankChanged(NOW_US, ID, 1, "north", "add", 1, b"", 9), "bank_changed"),
+        (WindowClosed(NOW_US, ID, 1, 0, 9, 9), "window_closed"),
     ],
 )
 def test_every_entry_has_a_name(entry: Any, kind: str) -> None:
