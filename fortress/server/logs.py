@@ -138,22 +138,32 @@ class RequestLog:
 
     def note(self, operation: str, session_id: bytes, request_id: int, code: int, duration_ns: int) -> None:
         """Log one answered request, if it is of those that get a line."""
+        if self._may_log(code):
+            log_event(
+                logger,
+                logging.INFO,
+                "request",
+                operation=operation,
+                result=result_name(code),
+                session=session_id[:4].hex(),
+                request=request_id,
+                us=duration_ns // 1000,
+            )
+
+    def note_payment(self, step: str, id: bytes, code: int = OK, **fields: Field) -> None:
+        """Log one step of a payment between banks, as if it were a request; ``id`` is the same on all nodes."""
+        if self._may_log(code):
+            log_event(logger, logging.INFO, "payment", payment=id.hex(), step=step, result=result_name(code), **fields)
+
+    def _may_log(self, code: int) -> bool:
+        """Tell whether an outcome gets a line, and take that off the allowance."""
         if not (self.logs_refused if code != OK else self.logs_done):
-            return
+            return False
         if self._left <= 0:
             self._suppressed += 1
-            return
+            return False
         self._left -= 1
-        log_event(
-            logger,
-            logging.INFO,
-            "request",
-            operation=operation,
-            result=result_name(code),
-            session=session_id[:4].hex(),
-            request=request_id,
-            us=duration_ns // 1000,
-        )
+        return True
 
     def on_second(self) -> None:
         """Begin a new second's allowance, and tell how many lines the last one was short of."""

@@ -102,7 +102,7 @@ class Process:
             statistics=statistics,
         )
         limits = settings.committer
-        self._replica = Replica(engine, on_fatal=self._on_fatal) if control is not None else None
+        self._replica = Replica(engine, on_fatal=self.fail) if control is not None else None
         make_committer: type[Committer] = Committer if control is None else MemberCommitter
         self.committer = make_committer(
             engine,
@@ -110,7 +110,7 @@ class Process:
             writer=self._replica,
             on_commit=lambda delta: notifications.on_commit(delta),
             after_answers=self.server.flush,
-            on_fatal=self._on_fatal,
+            on_fatal=self.fail,
         )
         bank = Bank(engine, self.committer, vault, desk, head_seed=keyring.head_seed)
         notifications = Notifications(bank)
@@ -285,7 +285,7 @@ class Process:
             except RetryableError:
                 continue  # the disk is full, or much waits: that is told elsewhere, and holds can wait
             except FortressError as error:
-                self._on_fatal(_as_fatal(error))
+                self.fail(_as_fatal(error))
                 return
 
     async def _warm_up(self) -> None:
@@ -296,7 +296,7 @@ class Process:
             for start in range(0, len(numbers), WARM_UP_AT_ONCE):
                 await bank.fill(bank.state.want_accounts(numbers[start : start + WARM_UP_AT_ONCE]))
         except FortressError as error:
-            self._on_fatal(_as_fatal(error))
+            self.fail(_as_fatal(error))
 
     async def _watch_books(self) -> None:
         """Add the books up, every minute."""
@@ -305,15 +305,15 @@ class Process:
             try:
                 sums = await bank.read(bank.queries.trial_balance)
             except FortressError as error:
-                self._on_fatal(_as_fatal(error))
+                self.fail(_as_fatal(error))
                 return
             self._imbalance = {currency: credits - debits for currency, _, debits, credits, _ in sums}
             if any(self._imbalance.values()):
-                self._on_fatal(BooksBroken(f"debits and credits do not add up: {self._imbalance}"))
+                self.fail(BooksBroken(f"debits and credits do not add up: {self._imbalance}"))
                 return
             await asyncio.sleep(BOOKS_EVERY_S)
 
-    def _on_fatal(self, error: LedgerError) -> None:
+    def fail(self, error: LedgerError) -> None:
         """Stop the node: what it knows can no longer be trusted to be what the disk knows."""
         if self.pairing is not None:
             self.pairing.fail(error)

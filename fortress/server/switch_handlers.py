@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from fortress.errors import MessageInvalid
 from fortress.protocol import switching as messages
 from fortress.protocol.fields import Done
 from fortress.server import approvals
@@ -14,6 +18,8 @@ from fortress.server.session import Session
 async def handle_add_bank(node: Node, session: Session, request: messages.AddBank) -> Done:
     """Let a bank register, once a second administrator agrees."""
     switch_of(node)
+    if request.authority:
+        authority_of(request.authority)  # an approved act must not fail on this later
     answer: Done = await approvals.ask_or_act(node, session, "add_bank", request)
     return answer
 
@@ -41,6 +47,22 @@ async def handle_window(node: Node, session: Session, request: messages.GetWindo
 async def handle_close_window(node: Node, session: Session, request: messages.CloseWindow) -> Done:
     """End the open settlement window."""
     return await switch_of(node).close_window(node.bank.actor(session.customer, session.roles), request)
+
+
+def authority_of(pem: str) -> bytes:
+    """Give the DER bytes of a bank's authority.
+
+    Raises:
+        MessageInvalid: it is not one certificate in PEM, or that of no authority.
+    """
+    try:
+        (certificate,) = x509.load_pem_x509_certificates(pem.encode())
+        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+    except (ValueError, x509.ExtensionNotFound) as exc:
+        raise MessageInvalid("the authority is not one certificate in PEM", {"field": "authority"}) from exc
+    if not constraints.ca:
+        raise MessageInvalid("this certificate is not an authority's; it is ca.crt", {"field": "authority"})
+    return certificate.public_bytes(Encoding.DER)
 
 
 SWITCH_HANDLERS: tuple[Handler, ...] = (

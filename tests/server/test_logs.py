@@ -131,6 +131,14 @@ def test_the_setting_says_which_requests_get_a_line(
         requests.note("transfer", SESSION, 1, OK, 5000)
         requests.note("transfer", SESSION, 2, Busy.code, 5000)
     assert [record.__dict__["fields"]["result"] for record in caplog.records] == lines
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "fortress"):
+        requests.note_payment("submit", bytes(15) + b"\x01", bank="bank-a")
+        requests.note_payment("outcome", bytes(16), Busy.code)
+    assert [record.__dict__["fields"]["result"] for record in caplog.records] == lines
+    if which == "all":
+        fields = {"payment": "00" * 15 + "01", "step": "submit", "result": "ok", "bank": "bank-a"}
+        assert caplog.records[0].__dict__["fields"] == fields
 
 
 def test_a_second_has_only_so_many_lines(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

@@ -111,7 +111,7 @@ async def test_a_broken_ledger_stops_the_node_once(tmp_path: Path) -> None:
         alice = await world.sign_in("alice")
         paying = asyncio.ensure_future(alice.pay("bob", "1.00 EUR"))
         await asyncio.wait_for(world.process.stopped.wait(), 5)
-        world.process._on_fatal(BooksBroken("later"))
+        world.process.fail(BooksBroken("later"))
         assert isinstance(world.process.failure, JournalWriteFailed)
         found = world.process.statistics()
         assert found["checks"]["ledger"] == (False, "the node has stopped")
