@@ -38,6 +38,7 @@ from fortress.errors import (
 from fortress.protocol.accounts import AccountsAnswer, AccountView, GetAccount
 from fortress.protocol.administration import StatusAnswer
 from fortress.protocol.fields import Done, Request
+from fortress.protocol.routes import ANY
 from fortress.protocol.sessions import Renew, Resume, SignedIn
 
 TIMEOUT_S: Final = 5.0
@@ -84,9 +85,9 @@ class Calls:
         self.signing_seed = b""
         self.route = Route(address, trust, on_open=self._resume, agent=agent, timeout_s=timeout_s)
         self._replica: Replica | None = None
-        if stale_ms_max and self.route.has_choice:
+        if stale_ms_max and (self.route.has_choice or self.route.has_path):
             on_open = partial(self._resume, stale_ms_max=stale_ms_max)
-            reading = Route(address, trust, on_open=on_open, agent=agent, timeout_s=timeout_s)
+            reading = Route(address, trust, on_open=on_open, agent=agent, timeout_s=timeout_s, flags=ANY)
             self._replica = Replica(reading, self.route, stale_ms_max=stale_ms_max)
         self._renewal: asyncio.Task[None] | None = None
         self._is_closed = False

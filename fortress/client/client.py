@@ -29,6 +29,7 @@ def connect(
     address: str | Address,
     *,
     ca: bytes | str | Path,
+    path_ca: bytes | str | Path | None = None,
     fingerprint: str = "",
     timeout_s: float = TIMEOUT_S,
     deadline_s: float = DEADLINE_S,
@@ -40,7 +41,10 @@ def connect(
 
     Args:
         address: ``fortress://host:port,host:port/bank-id``; all nodes of the bank that are known.
-        ca: path of the authority's certificates in PEM, or the PEM itself as bytes.
+        ca: path of the certificates, in PEM, of the bank's authority, or the PEM itself as bytes.
+        path_ca: likewise those of the authority of who answers at the address, if that is not the bank itself: a
+            gateway that hands the connection on, or a load balancer at which TLS ends. It needs no more trust than a
+            cable does: the bank proves who it is inside.
         fingerprint: SHA-256, in hexadecimal, of a certificate that must be on the bank's way up to the authority.
         timeout_s: how long one try of a request or to connect may take.
         deadline_s: how long all tries together may take, such as over a failover.
@@ -50,10 +54,10 @@ def connect(
         stale_ms_max: how old such an answer may be.
 
     Raises:
-        UsageError: the address, the CA file or the fingerprint is none.
+        UsageError: the address, a CA file or the fingerprint is none.
     """
     parsed = addresses.parse(address) if isinstance(address, str) else address
-    trust = Trust(ca, fingerprint)
+    trust = Trust(ca, fingerprint, path_ca=path_ca)
     stale_ms = stale_ms_max if read_from == "any" else 0
     return Client(Calls(parsed, trust, timeout_s=timeout_s, deadline_s=deadline_s, agent=agent, stale_ms_max=stale_ms))
 

@@ -31,6 +31,8 @@ from fortress.errors import (
     DeadlinePassed,
     FortressError,
     HandshakeFailed,
+    NoPrimary,
+    NotPrimary,
     OutcomeUnknown,
     ServerNotTrusted,
     UnknownOperation,
@@ -41,6 +43,7 @@ from fortress.protocol.administration import StatusRequest
 from fortress.protocol.connection import ClientConnection, State
 from fortress.protocol.fields import PROTOCOL_VERSION, Refusal, Request
 from fortress.protocol.messages import OPERATIONS, decode_answer_envelope, decode_fields, encode_request
+from fortress.protocol.routes import Notice
 from fortress.protocol.sessions import Hello, HelloAnswer
 
 OUTSTANDING_MAX: Final = 1024
@@ -80,7 +83,7 @@ class Link(asyncio.BufferedProtocol):
         is_silent: whether it ended because nothing came any more.
     """
 
-    def __init__(self, endpoint: Endpoint, bank: str, trust: Trust) -> None:
+    def __init__(self, endpoint: Endpoint, bank: str, trust: Trust, flags: str = "") -> None:
         self.endpoint = endpoint
         self.hello: HelloAnswer | None = None
         self.hello_at = 0.0
@@ -92,6 +95,7 @@ class Link(asyncio.BufferedProtocol):
             entropy=os.urandom(32),
             verify=lambda payload, static: trust.verify(bank, payload, static),
             now=self._loop.time(),
+            flags=flags,
         )
         self._send_message = self._connection.send_message
         self._transport: asyncio.Transport | None = None
@@ -404,18 +408,26 @@ def _ignore(code: int, raw: msgspec.Raw) -> None:
     """Take an answer that matters only by having come."""
 
 
-async def open_link(endpoint: Endpoint, bank: str, trust: Trust, *, agent: str = "", timeout_s: float = 5.0) -> Link:
+async def open_link(
+    endpoint: Endpoint, bank: str, trust: Trust, *, agent: str = "", timeout_s: float = 5.0, flags: str = ""
+) -> Link:
     """Connect to a node and say hello; the node has proven to belong to the bank when this returns.
+
+    Args:
+        flags: for whoever hands the connection on to the bank; see :class:`fortress.protocol.routes.Route`.
 
     Raises:
         Unreachable: nobody answers there, or not in time.
+        NoPrimary: a gateway answers there and waited for the bank in vain.
+        NotPrimary: a gateway's standby answers there.
+        Busy: a gateway answers there, and hands on as many connections as it may.
         ServerNotTrusted: who answers is not the bank.
-        HandshakeFailed: the sealed channel could not be made, such as for another bank's id.
+        HandshakeFailed: the sealed channel could not be made, such as for a bank that nobody knows there.
         VersionUnsupported: the node speaks no version that this client speaks, as the node itself says.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout_s
-    link = Link(endpoint, bank, trust)
+    link = Link(endpoint, bank, trust, flags)
     where = format_endpoint(endpoint)
     try:
         async with asyncio.timeout_at(deadline):
@@ -429,7 +441,7 @@ async def open_link(endpoint: Endpoint, bank: str, trust: Trust, *, agent: str =
     except (TimeoutError, OSError) as exc:
         raise Unreachable(f"{where} does not answer", {"endpoint": where}) from exc
     except (OutcomeUnknown, DeadlinePassed) as exc:
-        raise _why_not(link, where) from exc
+        raise _why_not(link, bank, where) from exc
     finally:
         if link.hello is None:
             link.abort()
@@ -437,8 +449,10 @@ async def open_link(endpoint: Endpoint, bank: str, trust: Trust, *, agent: str =
     return link
 
 
-def _why_not(link: Link, where: str) -> FortressError:
+def _why_not(link: Link, bank: str, where: str) -> FortressError:
     """What a client should hear when the handshake did not end: distrust and disagreement are no bad luck."""
-    if isinstance(link.fault, ServerNotTrusted | HandshakeFailed):
+    if link._connection.is_waiting:  # somebody on the way waits for the bank
+        return Notice.waiting.error(bank)
+    if isinstance(link.fault, ServerNotTrusted | HandshakeFailed | NoPrimary | NotPrimary | Busy):
         return link.fault
     return Unreachable(f"{where} does not answer", {"endpoint": where})

@@ -3,6 +3,9 @@
 No read is late for it: whatever does not come from the standby at once, because there is no connection, it is too far
 behind, or it refuses, is asked of the primary, whose word counts. The connection is made beside the reads, and after a
 failure not at once again.
+
+Through a gateway both nodes have one address, and the gateway chooses: then the address does not tell the two apart,
+and if it was the primary after all that answers, nothing is lost by it.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from typing import Any, Final
 
 from msgspec import structs
 
+from fortress.client.address import Endpoint
 from fortress.client.link import Link
 from fortress.client.route import Route
 from fortress.errors import Busy, FortressError, NoPrimary, NotPrimary, Refused
@@ -73,7 +77,7 @@ class Replica:
 
     def _link_now(self) -> Link | None:
         link, primary = self._route.current, self._primary.current
-        if link is not None and primary is not None and link.endpoint == primary.endpoint:
+        if link is not None and primary is not None and self._is_same(link.endpoint, primary.endpoint):
             self._route.drop(link)  # it has become primary, and the other one is the standby now
             link = None
         now = asyncio.get_running_loop().time()
@@ -85,13 +89,16 @@ class Replica:
         primary = self._primary.current
         if primary is not None:
             self._route.put_last(primary.endpoint)
-            if self._route.next_endpoint() == primary.endpoint:
+            if self._is_same(self._route.next_endpoint(), primary.endpoint):
                 self._rest()
                 return
         with suppress(FortressError):
             await self._route.link()
             return
         self._rest()
+
+    def _is_same(self, one: Endpoint, other: Endpoint) -> bool:
+        return one == other and not self._route.has_path
 
     def _rest(self) -> None:
         self._rest_until = asyncio.get_running_loop().time() + REST_S

@@ -3,6 +3,9 @@
 While there is another node to try, one that lets nobody in holds a try for two seconds and no longer, and is then
 passed over for a while, also when the other one names it as primary: a stopped machine accepts connections and says
 nothing, and until the other node has taken over it names the stopped one.
+
+Who comes through a gateway or a load balancer goes to the addresses given and nowhere else: the nodes name each other
+by addresses that need not lead anywhere from here, and that the path's authority does not vouch for.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from typing import Final
 from fortress.client.address import Address, Endpoint, parse_endpoint
 from fortress.client.link import Link, open_link
 from fortress.client.trust import Trust
-from fortress.errors import DeadlinePassed, FortressError, NotPrimary, Unreachable, UsageError
+from fortress.errors import DeadlinePassed, FortressError, NoPrimary, NotPrimary, Unreachable, UsageError
 
 ENDPOINTS_MAX: Final = 32
 OPEN_S_MAX: Final = 2.0
@@ -34,6 +37,7 @@ class Route:
             closes the connection and reaches whoever asked for it.
         agent: what this client calls itself.
         timeout_s: how long one try to connect may take.
+        flags: for whoever hands connections on to the bank; see :class:`fortress.protocol.routes.Route`.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class Route:
         on_open: Callable[[Link], Awaitable[None]],
         agent: str = "",
         timeout_s: float,
+        flags: str = "",
     ) -> None:
         self.address = address
         self.on_lost: Callable[[], object] | None = None
@@ -51,6 +56,7 @@ class Route:
         self._on_open = on_open
         self._agent = agent
         self._timeout_s = timeout_s
+        self._flags = flags
         self._endpoints = list(address.endpoints)
         self._silent_until: dict[Endpoint, float] = {}
         self._link: Link | None = None
@@ -67,6 +73,11 @@ class Route:
     def has_choice(self) -> bool:
         """Whether more than one node is known."""
         return len(self._endpoints) > 1
+
+    @property
+    def has_path(self) -> bool:
+        """Whether somebody else answers at the addresses and leads to the nodes."""
+        return self._trust.has_path
 
     async def link(self, deadline: float | None = None) -> Link:
         """Give the live connection, or try once to make one; all who ask meanwhile share the try.
@@ -135,11 +146,17 @@ class Route:
         link: Link | None = None
         is_ready = False
         try:
-            link = await open_link(endpoint, self.address.bank, self._trust, agent=self._agent, timeout_s=timeout_s)
+            link = await open_link(
+                *(endpoint, self.address.bank, self._trust),
+                agent=self._agent,
+                timeout_s=timeout_s,
+                flags=self._flags,
+            )
             await self._on_open(link)
             is_ready = True
         except FortressError as error:
             is_late = isinstance(error, DeadlinePassed) or isinstance(error.__cause__, TimeoutError | DeadlinePassed)
+            is_late &= not isinstance(error, NoPrimary)  # who answered and waits for the bank was not silent
             if is_late or (link is not None and link.is_silent):
                 self._pass_over(endpoint)
             self._turn(endpoint, error)
@@ -179,7 +196,7 @@ class Route:
         """Put a node first; one that the address does not name is learned, as long as the list is short."""
         if endpoint in self._endpoints:
             self._endpoints.remove(endpoint)
-        elif len(self._endpoints) >= ENDPOINTS_MAX:
+        elif self.has_path or len(self._endpoints) >= ENDPOINTS_MAX:
             return
         self._endpoints.insert(0, endpoint)
 

@@ -2,7 +2,8 @@
 
 Trust is checked twice. TLS checks that the node's certificate comes from the authority; it does not check the host's
 name, since nodes move and failovers change addresses. Which bank it is, is proven inside, in the handshake of the
-sealed channel, by a certificate for the bank's id; that proof also holds when TLS ends at a relay.
+sealed channel, by a certificate for the bank's id; that proof also holds when TLS ends on the way, at a gateway or a
+load balancer. Then whoever answers at the address may show a certificate of another authority, the path's.
 """
 
 from __future__ import annotations
@@ -29,16 +30,24 @@ class Trust:
         ca: the authority's certificates in PEM, or the path of a file with them.
         fingerprint: SHA-256 of a certificate that must be on the way from the bank's up to the authority's, in
             hexadecimal with or without colons; empty for none.
+        path_ca: likewise the certificates of the authority of who answers at the address, if that is not the bank.
+
+    Attributes:
+        has_path: whether somebody else answers at the address. Then only the addresses given lead to the bank.
+        tls: the TLS context of all connections: TLS 1.3 only, a chain to the path's authority required.
 
     Raises:
-        UsageError: the file cannot be read, holds no certificate, or the fingerprint is none.
+        UsageError: a file cannot be read, holds no certificate, or the fingerprint is none.
     """
 
-    def __init__(self, ca: bytes | str | Path, fingerprint: str = "") -> None:
+    def __init__(
+        self, ca: bytes | str | Path, fingerprint: str = "", *, path_ca: bytes | str | Path | None = None
+    ) -> None:
         self._pem = ca if isinstance(ca, bytes) else _read(Path(ca))
         self._fingerprint = _fingerprint_bytes(fingerprint)
-        self.tls = _context(self._pem)
-        """The TLS context of all connections: TLS 1.3 only, a chain to the authority required."""
+        self.has_path = path_ca is not None
+        path = self._pem if path_ca is None else path_ca
+        self.tls = _context(path if isinstance(path, bytes) else _read(Path(path)))
 
     def verify(self, bank: str, payload: bytes, static_public: bytes) -> None:
         """Check that the sealed channel's static key belongs to the bank.

@@ -49,6 +49,7 @@ from fortress.protocol.administration import StatusAnswer, UserAnswer
 from fortress.protocol.channel import static_public_key
 from fortress.protocol.connection import ServerConnection
 from fortress.protocol.fields import Done
+from fortress.protocol.frames import encode_frame
 from fortress.protocol.identity import sign_identity
 from fortress.protocol.money import HoldView, TransferAnswer, TransfersAnswer
 from fortress.protocol.orders import Order, PaymentOrder, verify_order
@@ -61,6 +62,7 @@ from fortress.protocol.reading import (
     HistoryRow,
     ReceiptAnswer,
 )
+from fortress.protocol.routes import Notice, Route
 from fortress.protocol.sessions import HelloAnswer, LoginChallenge, SignedIn
 from fortress.protocol.switching import BanksAnswer, BankView
 
@@ -207,6 +209,8 @@ class FakeNode:
         self.books = books
         self.bank = bank
         self.faults: dict[str, list[str]] = defaultdict(list)
+        self.routes: list[Route] = []
+        self.notices: list[Notice] = []
         self.primary = ""
         self.stale_ms = 0
         self.lacks = 0
@@ -300,11 +304,23 @@ class FakeSession(asyncio.Protocol):
         try:
             self.connection.receive_data(data)
         except FortressError:
-            self.cut()
+            if self.connection.elsewhere is None:
+                self.cut()
+            else:
+                self.send_elsewhere(self.connection.elsewhere)
             return
         for message in self.connection.messages_received():
             self.handle(message)
         self.flush()
+
+    def send_elsewhere(self, route: Route) -> None:
+        """Say what a gateway would; after ``waiting`` nothing comes."""
+        self.node.routes.append(route)
+        notices, self.node.notices = self.node.notices[:1], self.node.notices[1:]
+        notice = notices[0] if notices else Notice.bank_unknown
+        self.transport.write(encode_frame(notice.encode()))
+        if notice is not Notice.waiting:
+            self.transport.close()
 
     def handle(self, message: bytes) -> None:
         envelope = messages.decode_envelope(message)

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 
 import msgspec
 import pytest
 import pytest_asyncio
 
 from fortress.client import link as links
+from fortress.client.attempts import AGAIN
 from fortress.client.link import OUTSTANDING_MAX, Link, open_link
 from fortress.client.trust import Trust
 from fortress.errors import (
     Busy,
     DeadlinePassed,
+    FortressError,
     HandshakeFailed,
     MessageInvalid,
     MessageTooLarge,
+    NoPrimary,
+    NotPrimary,
     NotSignedIn,
     OutcomeUnknown,
     ServerNotTrusted,
@@ -27,6 +32,7 @@ from fortress.errors import (
 )
 from fortress.protocol.accounts import Profile, SetProfile
 from fortress.protocol.administration import StatusRequest
+from fortress.protocol.routes import Notice, Route
 from fortress.protocol.sessions import Whoami
 from tests.client.fake_bank import BANK, Credentials, FakeNode
 
@@ -335,9 +341,65 @@ async def test_another_authority_is_not_trusted(node: FakeNode, tmp_path_factory
 
 
 async def test_another_bank_is_not_trusted(node: FakeNode) -> None:
-    """A bank that is not the one asked for cannot finish the handshake."""
-    with pytest.raises(HandshakeFailed):
+    """Where no way leads to the bank asked for, that is said; the flags are for whoever knows one."""
+    with pytest.raises(HandshakeFailed, match="no way to a bank 'b'"):
+        await open_link(("127.0.0.1", node.port), "b", Trust(node.credentials.ca), flags="any")
+    assert node.routes == [Route("b", "any")]
+
+
+@pytest.mark.parametrize(
+    ("notice", "error"), [(Notice.bank_down, NoPrimary), (Notice.full, Busy), (Notice.standby, NotPrimary)]
+)
+async def test_a_way_that_is_closed_now_may_be_tried_again(
+    node: FakeNode, notice: Notice, error: type[FortressError]
+) -> None:
+    """The errors are such as a client tries again after."""
+    node.notices = [notice]
+    with pytest.raises(error) as refused:
         await open_link(("127.0.0.1", node.port), "b", Trust(node.credentials.ca))
+    assert refused.value.facts == {"bank": "b"}
+    assert isinstance(refused.value, AGAIN)
+
+
+async def test_who_waits_in_vain_hears_for_whom(node: FakeNode) -> None:
+    """Not that nobody answers: somebody does, and waits for the bank."""
+    node.notices = [Notice.waiting]
+    with pytest.raises(NoPrimary, match="in time"):
+        await open_link(("127.0.0.1", node.port), "b", Trust(node.credentials.ca), timeout_s=0.5)
+
+
+async def test_the_path_may_have_an_authority_of_its_own(
+    node: FakeNode, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """It is good for TLS alone: the bank inside must still be the bank's."""
+    path = Credentials.make(tmp_path_factory.mktemp("path"), "gateway")
+    proxy = await asyncio.start_server(carry_to(node), "127.0.0.1", 0, ssl=path.tls)
+    endpoint = proxy.sockets[0].getsockname()
+    async with proxy:
+        link = await open_link(endpoint, BANK, Trust(node.credentials.ca, path_ca=path.ca))
+        await link.close()
+        with pytest.raises(ServerNotTrusted, match="not trusted"):
+            await open_link(endpoint, BANK, Trust(node.credentials.ca))
+        with pytest.raises(ServerNotTrusted):
+            await open_link(endpoint, BANK, Trust(path.ca, path_ca=path.ca))
+
+
+def carry_to(node: FakeNode) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
+    """End TLS and begin it anew towards a node, as a load balancer does."""
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tls = Trust(node.credentials.ca).tls
+        onward, back = await asyncio.open_connection("127.0.0.1", node.port, ssl=tls)
+        await asyncio.gather(pipe(reader, back), pipe(onward, writer))
+
+    return carry
+
+
+async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+    writer.close()
 
 
 async def test_a_missing_pin_is_not_trusted(node: FakeNode) -> None:

@@ -149,3 +149,23 @@ async def test_one_address_has_no_standby(node: FakeNode) -> None:
         me = await client.login_with_seed("alice", ALICE_SEED)
         assert (await me.balance()).stale_ms == 0
         assert me._calls._replica is None
+
+
+async def test_through_a_gateway_one_address_leads_to_both(node: FakeNode, credentials: Credentials) -> None:
+    """It chooses by the flag; which node it was the address does not tell, so the connection is kept."""
+    async with connect(
+        node.address,
+        ca=credentials.ca,
+        path_ca=credentials.ca,
+        timeout_s=0.5,
+        deadline_s=5.0,
+        read_from="any",
+    ) as client:
+        me = await client.login_with_seed("alice", ALICE_SEED)
+        await read_until(me, lambda: replica_of(me).is_connected)
+        node.asked.clear()
+        assert (await me.balance()).available == Money(100_000, "EUR")
+        assert node.asked == ["get_account"]
+        replica = replica_of(me)
+        assert replica._route._flags == "any"
+        assert replica.is_connected

@@ -13,8 +13,10 @@ from fortress.client.address import Address
 from fortress.client.link import Link
 from fortress.client.route import ENDPOINTS_MAX, Route
 from fortress.client.trust import Trust
-from fortress.errors import DeadlinePassed, NotPrimary, TokenRejected, Unreachable
+from fortress.errors import DeadlinePassed, NoPrimary, NotPrimary, TokenRejected, Unreachable
 from fortress.protocol.administration import StatusRequest
+from fortress.protocol.routes import Notice
+from fortress.protocol.routes import Route as RouteFrame
 from tests.client.fake_bank import BANK, Books, Credentials, FakeNode
 
 
@@ -204,6 +206,31 @@ async def test_a_session_that_is_not_resumed_in_time_is_a_silent_node(node: Fake
     assert route.next_endpoint() == endpoints[1]
     route.put_last(endpoints[1])
     assert route.next_endpoint() == endpoints[1]
+    await route.close()
+
+
+async def test_a_gateway_that_waits_for_the_bank_is_not_a_silent_node(node: FakeNode, other: FakeNode) -> None:
+    """It has said so; so it is not passed over, and asked again in its turn."""
+    endpoints = (("127.0.0.1", node.port), ("127.0.0.1", other.port))
+    route = Route(Address(endpoints, "b"), Trust(node.credentials.ca), on_open=nothing, timeout_s=0.3, flags="any")
+    for each in (node, other):
+        each.notices = [Notice.waiting]
+        with pytest.raises(NoPrimary):
+            await route.link()
+        assert each.routes == [RouteFrame("b", "any")]
+    assert route.next_endpoint() == endpoints[0]
+    await route.close()
+
+
+async def test_who_comes_by_a_path_goes_to_the_addresses_given_alone(node: FakeNode, other: FakeNode) -> None:
+    """A bank behind a gateway names its primary by an address that leads nowhere from here."""
+    trust = Trust(node.credentials.ca, path_ca=node.credentials.ca)
+    endpoints = (("127.0.0.1", node.port), ("127.0.0.1", other.port))
+    route = Route(Address(endpoints, BANK), trust, on_open=nothing, timeout_s=1.0)
+    assert route.has_path
+    route.leave(await route.link(), NotPrimary(facts={"primary": "192.0.2.1:7611"}))
+    assert (await route.link()).endpoint == endpoints[1]
+    assert route._endpoints == [endpoints[1], endpoints[0]]
     await route.close()
 
 

@@ -21,6 +21,19 @@ def test_only_tls_13_with_a_known_authority(credentials: Credentials) -> None:
     assert len(tls.get_ca_certs()) == 1
 
 
+def test_the_path_may_be_somebody_elses(credentials: Credentials, tmp_path: Path) -> None:
+    """Then TLS goes by the path's authority, and the bank inside by its own as ever."""
+    path = Credentials.make(tmp_path, "gateway")
+    for given in (path.ca, tmp_path / "ca.crt"):
+        trust = Trust(credentials.ca, path_ca=given)
+        assert trust.has_path
+        assert trust.tls.get_ca_certs() == Trust(path.ca).tls.get_ca_certs() != Trust(credentials.ca).tls.get_ca_certs()
+        trust.verify(BANK, credentials.identity, static_public_key(credentials.static_private))
+    assert not Trust(credentials.ca).has_path
+    with pytest.raises(UsageError):
+        Trust(credentials.ca, path_ca=tmp_path / "missing.crt")
+
+
 def test_the_bank_proves_its_static_key(credentials: Credentials) -> None:
     """Its certificate's signature over the static key is accepted; another key or bank is not."""
     trust, static = Trust(credentials.ca), static_public_key(credentials.static_private)
