@@ -66,6 +66,7 @@ class Dialer:
         self._on_lost = on_lost
         self._answer = answer
         self._task: asyncio.Task[None] | None = None
+        self._ending: set[asyncio.Task[None]] = set()
         self._elsewhere = ""
         self._trouble = ""
 
@@ -79,12 +80,21 @@ class Dialer:
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._keep())
 
+    def hang_up(self) -> None:
+        """End the link and dial no more; ``on_lost`` is called soon, if the link was registered."""
+        if self.link is not None:
+            self.link.end()
+            self.link = None
+        if self._task is not None:
+            self._task.cancel()
+            self._ending.add(self._task)
+            self._task.add_done_callback(self._ending.discard)
+            self._task = None
+
     async def stop(self) -> None:
-        """End the link and dial no more; ``on_lost`` was called when this returns, if the link was registered."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        """Hang up, and wait until that is done."""
+        self.hang_up()
+        await asyncio.gather(*self._ending, return_exceptions=True)
 
     # --- Dialing ----
     async def _keep(self) -> None:
@@ -141,7 +151,7 @@ class Dialer:
         check_certificate(connection, self._settings.gateway.bank, BankRejected)
 
     def _heard(self, attempt: Attempt, link: Link, message: Message) -> None:
-        if attempt.is_registered:
+        if attempt.is_registered and link is self.link:
             self._on_message(link, message)
         elif isinstance(message, Registered) and not attempt.said.done():
             # at once, for what follows may have come in the same read
@@ -159,7 +169,8 @@ class Dialer:
         attempt.close()
         if attempt.is_registered:
             attempt.is_registered = False
-            self.link = None
+            if self.link is attempt.link:
+                self.link = None
             self._on_lost()
 
     def _tell(self, address: str, error: FortressError) -> None:
