@@ -84,6 +84,7 @@ class Member:
             link=lambda: self._dialer.link,
             objection=self._objection,
             on_dispute=self._disputed,
+            log=lambda: process.server.request_log,
             flush=process.server.flush,
             wait_us=settings.gateway.wait_ms * 1_000,
         )

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from fortress.errors import Busy, FortressError, Status
+from fortress.errors import REFUSED_CODE_BASE, Busy, FortressError, Status, refusal_code
 from fortress.gateway.links import Link
 from fortress.gateway.messages import Message, Outcome, Prepare, Submit
 from fortress.gateway.participant import BankPorts, Incoming, Leg, Outgoing
@@ -23,6 +23,7 @@ from fortress.ledger.model import SWITCH_ACTOR, HoldState
 from fortress.ledger.payment_queries import PaymentFound
 from fortress.ledger.rules import Verdict
 from fortress.server.bank import Bank, now_us
+from fortress.server.logs import RequestLog
 
 LEGS_MAX: Final = 131_072
 """Payments open here; beyond, nothing new is begun, and the gateway is left to ask again."""
@@ -39,13 +40,19 @@ class MemberLegs(BankPorts):
         bank: its books.
         link: gives the registered link; None while there is none.
         on_dispute: told the legs whose outcome contradicts the books, and the status that said so.
+        log: gives the log of requests, in which payments have lines as well.
 
     Attributes:
         legs: that are open, by id.
     """
 
     def __init__(
-        self, bank: Bank, *, link: Callable[[], Link | None], on_dispute: Callable[[Leg, Status], None]
+        self,
+        bank: Bank,
+        *,
+        link: Callable[[], Link | None],
+        on_dispute: Callable[[Leg, Status], None],
+        log: Callable[[], RequestLog],
     ) -> None:
         self.legs: dict[bytes, Leg] = {}
         self._bank = bank
@@ -53,6 +60,7 @@ class MemberLegs(BankPorts):
         self._committer = bank.committer
         self._link = link
         self._on_dispute = on_dispute
+        self._log = log
 
     # --- What the member calls ---------------------------------------------------------------------------------------
     def prepare(self, prepare: Prepare) -> None:
@@ -84,16 +92,14 @@ class MemberLegs(BankPorts):
         Raises:
             FortressError: the tables cannot be read now.
         """
-        bank, after = self._bank, b""
-        await bank.tables_hold(self._committer.committed_position)
-        while found := await bank.read(self._bank.queries.open_payments, PAGE, after):
-            now = now_us()
+        after, is_last = b"", False
+        while not is_last:
+            found, after = await self._bank.open_payments(PAGE, after)
+            is_last, now = not after, now_us()
             for payment in found:
-                live = self._state.hold(payment.hold.id)
-                if payment.hold.id not in self.legs and (live is None or live.state == _OPEN):
+                if payment.hold.id not in self.legs:
                     leg = self.legs[payment.hold.id] = self._found_leg(payment, now)
                     leg.recover(now)
-            after = found[-1].hold.id
 
     # --- The gateway -------------------------------------------------------------------------------------------------
     @property
@@ -119,6 +125,7 @@ class MemberLegs(BankPorts):
         self._submit(PlacePayment(SWITCH_ACTOR, *order), partial(self._placed_incoming, leg))
 
     def _placed_incoming(self, leg: Incoming, outcome: Verdict | FortressError) -> None:
+        self._note("prepare", leg, outcome)
         self._when_durable(leg.id, outcome, leg.placed)
 
     def commit(self, leg: Leg) -> None:
@@ -130,7 +137,18 @@ class MemberLegs(BankPorts):
         self._submit(AbortPayment(SWITCH_ACTOR, leg.id, leg.reason), partial(self._ended, leg))
 
     def _ended(self, leg: Leg, outcome: Verdict | FortressError) -> None:
+        self._note("outcome", leg, outcome)
         leg.ended(outcome, self._state.hold(leg.id), now_us())
+
+    def _note(self, step: str, leg: Leg, outcome: Verdict | FortressError) -> None:
+        """Log what was done for a payment; what it was refused for elsewhere is its result, too."""
+        if isinstance(outcome, FortressError):
+            code = outcome.code
+        elif outcome.status is not _OK:
+            code = refusal_code(outcome.status)
+        else:
+            code = leg.reason if leg.reason >= REFUSED_CODE_BASE else leg.reason and REFUSED_CODE_BASE + leg.reason
+        self._log().note_payment(step, leg.id, code, us=now_us() - leg.since_us)
 
     def dispute(self, leg: Leg, status: int) -> None:
         """Report that the outcome told contradicts this ledger."""

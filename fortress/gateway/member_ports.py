@@ -34,7 +34,7 @@ from fortress.ledger.entries import FactPairs, Posted
 from fortress.ledger.rules import Verdict
 from fortress.protocol.payments import PaymentAnswer
 from fortress.server.bank import Bank, now_us
-from fortress.server.logs import log_event
+from fortress.server.logs import RequestLog, log_event
 from fortress.server.ports import Paid
 
 ORDERS_MAX: Final = 65_536
@@ -81,6 +81,7 @@ class MemberPorts(MemberLegs):
         link: gives the registered link; None while there is none.
         objection: tells why a payment cannot be begun now, as far as this bank knows.
         on_dispute: told the legs whose outcome contradicts the books, and the status that said so.
+        log: gives the log of requests, in which payments have lines as well.
         flush: sends answers that were given outside of a read pass.
         wait_us: how long a customer waits for an outcome.
 
@@ -95,10 +96,11 @@ class MemberPorts(MemberLegs):
         link: Callable[[], Link | None],
         objection: Callable[[PlacePayment], FortressError | None],
         on_dispute: Callable[[Leg, Status], None],
+        log: Callable[[], RequestLog],
         flush: Callable[[], None],
         wait_us: int,
     ) -> None:
-        super().__init__(bank, link=link, on_dispute=on_dispute)
+        super().__init__(bank, link=link, on_dispute=on_dispute, log=log)
         self.orders: dict[CustomerOrder, None] = {}
         self._objection = objection
         self._flush = flush
@@ -180,6 +182,7 @@ class MemberPorts(MemberLegs):
         bank, _, number = c.counterparty.partition("/")
         submit = Submit(order.id, c.debit, bank, int(number), c.amount, c.currency, c.reference)
         leg = self.legs[order.id] = Outgoing(self, submit, now_us())
+        self._log().note_payment("submit", order.id, payee_bank=bank)
         return leg
 
     def answer_paid(self, order: Order, position: int, posted: Posted | None) -> None:

@@ -22,7 +22,7 @@ from fortress.errors import (
     Status,
     UnknownOperation,
 )
-from fortress.gateway import member_ports
+from fortress.gateway import member_legs, member_ports
 from fortress.gateway.messages import Acknowledge, Directory, Inquire, Outcome, Submit, Vote
 from fortress.gateway.participant import attempt_id
 from fortress.gateway.questions import LEAVES, RESOLVE, ROOT, STEPS, StepsOf, WhoIs
@@ -326,7 +326,7 @@ async def test_too_many_waiting_payments_are_busy(tmp_path: Path, monkeypatch: p
         submit = await bank.submitted()
         with pytest.raises(Busy):
             bank.member.pay(bank.command(), lambda outcome: None)
-        monkeypatch.setattr(member_ports, "LEGS_MAX", 1)
+        monkeypatch.setattr(member_legs, "LEGS_MAX", 1)
         bank.gateway.send(prepare := bank.prepare())
         await bank.decide(submit.id, 7)
         done(await within(first))

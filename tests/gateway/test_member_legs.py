@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -117,9 +118,10 @@ async def test_what_is_ended_in_memory_only_is_not_found_again(tmp_path: Path) -
         bank.gateway.send(Outcome(prepare.id, 7))
         await until(lambda: bank.stand(bank.b)[0] == OPENING_MINOR + 500, "it is judged")
         bank.member._ports.legs.clear()
-        await bank.member._ports.load()
-        assert bank.member._ports.legs == {}
+        loading = asyncio.create_task(bank.member._ports.load())
         held.release()
+        await loading
+        assert bank.member._ports.legs == {}
 
 
 async def test_what_memory_forgot_in_between_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
