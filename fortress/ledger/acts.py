@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from fortress.errors import Status
-from fortress.ledger.bank_rules import judge_change_bank, judge_close_window
+from fortress.ledger.bank_rules import check_opening, is_floor, judge_change_bank, judge_close_window
 from fortress.ledger.commands import (
     AbortPayment,
     AskApproval,
@@ -50,7 +50,6 @@ from fortress.ledger.entries import (
 from fortress.ledger.hold_rules import judge_place_hold, judge_post_hold, judge_release_hold, judge_reverse
 from fortress.ledger.model import (
     BANK,
-    INTEGER_MAX,
     ROLES,
     Account,
     AccountKind,
@@ -114,7 +113,7 @@ def _check_opening(books: Books, command: OpenAccount) -> Status:
     if command.currency not in books.currencies:
         return Status.currency_unknown
     if command.kind in (_SETTLEMENT_KIND, _POSITION_KIND):
-        return _check_opening_between_banks(books, command)
+        return check_opening(books, command)
     if command.owner == BANK:
         is_bank = command.actor.customer == BANK
         return _OK if is_bank and command.kind != _CUSTOMER_KIND else Status.account_kind_not_allowed
@@ -130,27 +129,6 @@ def _check_opening(books: Books, command: OpenAccount) -> Status:
     if owner.account_count >= ACCOUNTS_PER_CUSTOMER_MAX:
         return Status.account_limit_reached
     return _OK if command.floor == 0 else Status.floor_invalid
-
-
-def _check_opening_between_banks(books: Books, command: OpenAccount) -> Status:
-    """Check what payments between banks go through: one settlement account, one position a bank, in each currency."""
-    if "administrator" not in command.actor.roles:
-        return Status.account_kind_not_allowed
-    if command.kind == _SETTLEMENT_KIND:
-        if command.owner != BANK:
-            return Status.account_kind_not_allowed
-        if command.floor is not None:
-            return Status.floor_invalid
-        return Status.account_limit_reached if command.currency in books.settlements else _OK
-    if not 0 < -command.owner <= len(books.banks):  # banks are numbered from 1 without gaps
-        return Status.bank_unknown
-    if not _is_floor(command.floor):
-        return Status.floor_invalid
-    return Status.account_limit_reached if (-command.owner, command.currency) in books.positions else _OK
-
-
-def _is_floor(floor: int | None) -> bool:
-    return floor is not None and -INTEGER_MAX <= floor <= 0
 
 
 def _check_customer(customer: Customer | None) -> Status:
@@ -226,7 +204,7 @@ def _check_change(books: Books, account: Account | None, command: ChangeAccount)
 def _check_limits_set(account: Account, command: ChangeAccount) -> Status:
     if account.state == AccountState.closed:
         return Status.account_state_conflict
-    return _OK if _is_floor(command.floor) else Status.floor_invalid
+    return _OK if is_floor(command.floor) else Status.floor_invalid
 
 
 def judge_create_customer(books: Books, command: CreateCustomer, now_us: int) -> Verdict:

@@ -1,4 +1,4 @@
-"""Judge what a gateway's administrators do: banks added, suspended and resumed, settlement windows closed.
+"""Judge what a gateway's administrators do: banks added, suspended and resumed, their accounts, windows closed.
 
 The same law as :mod:`fortress.ledger.rules`: look, decide, change nothing.
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from fortress.errors import Status
-from fortress.ledger.commands import ChangeBank, CloseWindow
+from fortress.ledger.commands import ChangeBank, CloseWindow, OpenAccount
 from fortress.ledger.entries import BankChanged, WindowClosed
-from fortress.ledger.model import BankState, MemberBank
+from fortress.ledger.model import BANK, INTEGER_MAX, AccountKind, BankState, MemberBank
 from fortress.ledger.rules import Books, Verdict, content_digest, refuse, replay_act
 
 _OK = Status.ok
@@ -59,6 +59,28 @@ def _check_state(bank: MemberBank | None, act: str) -> Status:
     if bank is None:
         return Status.bank_unknown
     return _OK if bank.state == BANK_ACTS[act][0] else Status.bank_state_conflict
+
+
+def check_opening(books: Books, command: OpenAccount) -> Status:
+    """Check what payments between banks go through: one settlement account, one position a bank, in each currency."""
+    if "administrator" not in command.actor.roles:
+        return Status.account_kind_not_allowed
+    if command.kind == AccountKind.settlement:
+        if command.owner != BANK:
+            return Status.account_kind_not_allowed
+        if command.floor is not None:
+            return Status.floor_invalid
+        return Status.account_limit_reached if command.currency in books.settlements else _OK
+    if not 0 < -command.owner <= len(books.banks):  # banks are numbered from 1 without gaps
+        return Status.bank_unknown
+    if not is_floor(command.floor):
+        return Status.floor_invalid
+    return Status.account_limit_reached if (-command.owner, command.currency) in books.positions else _OK
+
+
+def is_floor(floor: int | None) -> bool:
+    """Tell whether available may be kept from falling below this: zero, an overdraft, a net debit cap."""
+    return floor is not None and -INTEGER_MAX <= floor <= 0
 
 
 def judge_close_window(books: Books, command: CloseWindow, now_us: int) -> Verdict:

@@ -52,6 +52,8 @@ stiff  1     customer EUR      debit_frozen 0       -    -
 closed 1     customer EUR      closed       0       -    -
 orphan 3     customer EUR      closed       0       -    -
 till   0     fees     EUR      closed       0       -    -
+ours   0     settlement EUR    open         0       -    -
+theirs -1    position EUR      open         0       -    -
 """
 
 
@@ -99,6 +101,8 @@ teller        0     cash       EUR      -     account_kind_not_allowed
 administrator 0     cash       EUR      -     account_kind_not_allowed
 bank          0     cash       EUR      -     ok
 bank          0     position   EUR      -500  bank_unknown
+bank          0     settlement USD      -     ok
+bank          0     settlement EUR      -     account_limit_reached
 bank          0     customer   EUR      0     account_kind_not_allowed
 bank          1     customer   EUR      0     ok
 """
@@ -167,6 +171,10 @@ administrator cash    close         account_kind_not_allowed -
 administrator cash    freeze        ok                       frozen
 administrator cash    limits        account_kind_not_allowed -
 administrator till    reopen        ok                       open
+administrator ours    limits        account_kind_not_allowed -
+administrator theirs  close         account_kind_not_allowed -
+administrator theirs  limits        ok                       open
+administrator theirs  freeze        ok                       frozen
 alice         empty   close         ok                       closed
 alice         rich    close         account_not_empty        -
 alice         empty   freeze        account_unknown          -

@@ -8,11 +8,19 @@ import pytest
 from msgspec.structs import replace
 
 from fortress.errors import Status
-from fortress.ledger.commands import MoveMoney, PlaceHold, PostHold, ReleaseHold, ReverseMoney
+from fortress.ledger.commands import (
+    CommitPayment,
+    MoveMoney,
+    PlaceHold,
+    PlacePayment,
+    PostHold,
+    ReleaseHold,
+    ReverseMoney,
+)
 from fortress.ledger.entries import HoldPlaced, HoldReleased, Posted, Refused
 from fortress.ledger.hold_rules import HOLD_SPAN_US_MAX
-from fortress.ledger.model import AccountState, HoldState
-from tests.ledger.books_fixture import ACTORS, ALICE, BOB, NOW_US, TELLER, Books, rows, status, uid
+from fortress.ledger.model import BANK_ACTOR, SWITCH_ACTOR, AccountState, HoldState
+from tests.ledger.books_fixture import ACTORS, ALICE, BOB, DAY_US, NOW_US, TELLER, Books, rows, status, uid
 
 ACCOUNTS = """
 name     owner kind     currency state  floor balance held payment day month signed
@@ -233,6 +241,26 @@ def test_what_a_refusal_tells_about_a_hold(books: Books) -> None:
     assert dict(books.do(PostHold(BOB, command.id), command.expires_us).facts) == {"expired_us": command.expires_us}
     released = books.do(ReleaseHold(BOB, command.id, 3))
     assert type(released.entry) is HoldReleased and released.entry.debit_pending == 300
+
+
+@pytest.mark.parametrize("is_done", [False, True], ids=["open", "posted"])
+def test_the_hold_of_a_payment_is_left_to_it(books: Books, is_done: bool) -> None:
+    """Nobody posts, voids or expires it, and what it moved is not undone here: the other bank's books have it too."""
+    books.add({"name": "ours", "owner": "0", "kind": "settlement", "currency": "EUR"})
+    payment = PlacePayment(ALICE, uid(), books.numbers["alice"], books.numbers["ours"], 100, "EUR", "north/195")
+    books.do(payment)
+    if is_done:
+        books.do(CommitPayment(SWITCH_ACTOR, payment.id, 7))
+    position = books.position
+    for command in (
+        PostHold(TELLER, payment.id),
+        PostHold(ALICE, payment.id),
+        ReleaseHold(TELLER, payment.id, int(HoldState.voided)),
+        ReleaseHold(BANK_ACTOR, payment.id, int(HoldState.expired)),
+    ):
+        assert books.do(command, NOW_US + 1_000 * DAY_US).status is Status.hold_of_payment
+    assert books.position == position
+    assert books.do(ReverseMoney(TELLER, uid(), payment.id)).status is Status.original_not_reversible
 
 
 # --- Reversals -------------------------------------------------------------------------------------------------------

@@ -12,16 +12,18 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from fortress.errors import Status
-from fortress.ledger.commands import MoveMoney, PlaceHold
-from fortress.ledger.entries import Posted, Refused
+from fortress.ledger.commands import MoveMoney, OpenAccount, PlaceHold
+from fortress.ledger.entries import AccountOpened, Posted, Refused
 from fortress.ledger.model import INTEGER_MAX, Account, AccountKind, AccountState, Actor, TransferKind
 from fortress.ledger.rules import (
     PRECEDENCE,
+    Verdict,
     content_digest,
     is_too_far_ahead,
     judge_failed_row,
     judge_move,
     refuse,
+    replay_act,
     replay_refusal,
     row_command,
     spent,
@@ -444,6 +446,29 @@ def test_different_content_has_different_digests(content: list[int | str]) -> No
     digest = content_digest(*content)
     assert len(digest) == 16 and digest == content_digest(*content)
     assert digest != content_digest(*content, 1)
+
+
+def test_an_act_is_repeatable_by_its_id(books: Books) -> None:
+    """The entry of the same act and actor, the refusal of the same content, or another use of the id."""
+    command = OpenAccount(ALICE, uid(), 1, 1, "EUR")
+    digest = bytes(16)
+
+    def replayed(*, same: bool = True, by: OpenAccount = command) -> Verdict | None:
+        return replay_act(books, by, lambda entry: same, digest)
+
+    assert replayed() is None
+    ahead = replayed(by=replace(command, id=uid(NOW_US + 61_000_000)))
+    assert ahead is not None and (ahead.status, ahead.entry) == (Status.id_too_far_ahead, None)
+    entry = AccountOpened(NOW_US, command.id, 195, 1, 1, "EUR", 0, 1)
+    books.ids.put(command.id, (4, entry))
+    found = replayed()
+    assert found is not None and (found.status, found.entry, found.replayed, found.position) == (0, entry, True, 4)
+    for other in (replayed(same=False), replayed(by=replace(command, actor=BOB))):
+        assert other is not None and (other.status, other.entry) == (Status.id_reused, None)
+    refusal = refuse(command, Status.floor_invalid, digest, NOW_US, operation="x")
+    books.ids.put(command.id, (5, refusal.entry))
+    again = replayed(same=False)
+    assert again is not None and (again.status, again.replayed) == (Status.floor_invalid, True)
 
 
 def test_judging_changes_nothing(books: Books) -> None:
