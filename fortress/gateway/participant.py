@@ -202,6 +202,7 @@ class Leg(ABC):
         if self.phase is _ENDING or self.phase is _ENDED:
             return
         self.phase = _ENDING
+        self.due_us = NEVER_US
         self.is_commit, self.sequence, self.reason = is_commit, sequence, reason
         if is_commit:
             self.ports.commit(self)
@@ -302,6 +303,7 @@ class Incoming(Leg):
         if self.prepare is None:
             self.prepare = prepare
             self.phase = _LEG_PLACING
+            self.due_us = NEVER_US
             self.ports.place_incoming(self)
         elif self.prepare == prepare:
             self.ports.send(Vote(self.id))

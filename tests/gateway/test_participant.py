@@ -18,6 +18,7 @@ from fortress.errors import (
 from fortress.gateway.messages import Acknowledge, Inquire, Vote
 from fortress.gateway.participant import (
     ATTEMPT_PAUSE_FIRST_US,
+    NEVER_US,
     PAUSE_FIRST_US,
     PAUSE_MAX_US,
     Incoming,
@@ -117,7 +118,7 @@ def test_an_outcome_is_acknowledged_once_it_is_durable(made: Callable[[Recorder]
         leg.outcome(sequence, reason)
         leg.connected(NOW_US)
         leg.ticked(NOW_US + 3600 * SECOND)
-        assert ports.taken() == [asked]
+        assert (ports.taken(), leg.due_us) == ([asked], NEVER_US)
         leg.ended(posting() if sequence else DONE, posted() if sequence else voided(9), NOW_US)
         assert ports.taken() == [ACKNOWLEDGED, ("forget",)]
         leg.outcome(sequence, reason)
@@ -248,6 +249,7 @@ def test_a_prepare_after_a_restart_is_held_against_the_ledger() -> None:
     for answer in (Verdict(Status.id_reused), Busy()):
         leg = recovered(ports)
         leg.prepared(PREPARE)
+        assert leg.due_us == NEVER_US
         leg.placed(answer, hold(), NOW_US)
         assert ports.taken() == [("place_incoming", ID)]
         leg.ticked(leg.due_us)
