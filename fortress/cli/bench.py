@@ -175,8 +175,13 @@ class Bench:
         token = contexts.token(self._context)
         if token is None:
             raise NotSignedIn(f"nobody is signed in at context {self._context.name!r}")
-        ca = contexts.ca_file(self._context)
-        client = connect(self._context.url, ca=ca, deadline_s=self._call.timeout_s, agent="fortress bench")
+        client = connect(
+            self._context.url,
+            ca=contexts.ca_file(self._context),
+            path_ca=contexts.path_ca_file(self._context),
+            deadline_s=self._call.timeout_s,
+            agent="fortress bench",
+        )
         await stack.enter_async_context(client)
         return await client.resume(token.token)
 

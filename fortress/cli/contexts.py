@@ -14,7 +14,7 @@ import re
 import ssl
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Final
 
@@ -38,6 +38,8 @@ class Context:
         username: who signs in.
         ca: file name of the CA's certificate, beside the contexts file.
         ca_sha256: fingerprint of that certificate, hexadecimal.
+        path_ca: likewise of the CA of who answers at the address, if that is not the bank itself; else empty.
+        path_ca_sha256: likewise.
     """
 
     name: str
@@ -46,6 +48,8 @@ class Context:
     username: str
     ca: str
     ca_sha256: str
+    path_ca: str = ""
+    path_ca_sha256: str = ""
 
     @property
     def url(self) -> str:
@@ -140,16 +144,17 @@ class Contexts:
         Raises:
             ServerNotTrusted: the file is not there or is another one.
         """
-        path = self._folder / context.ca
-        try:
-            found = certificate_fingerprint(path.read_text("ascii", "replace"))
-        except (OSError, Misuse) as exc:
-            raise ServerNotTrusted(f"the CA file {str(path)!r} of this context cannot be read") from exc
-        if found != context.ca_sha256:
-            raise ServerNotTrusted(f"the CA file {str(path)!r} is not the one that was trusted at login")
-        return path
+        return _same_as_ever(self._folder / context.ca, context.ca_sha256)
 
-    def make(self, name: str, *, address: str, username: str, ca_pem: str) -> Context:
+    def path_ca_file(self, context: Context) -> Path | None:
+        """Give likewise the CA's certificate of who answers at the address; None if that is the bank itself.
+
+        Raises:
+            ServerNotTrusted: the file is not there or is another one.
+        """
+        return _same_as_ever(self._folder / context.path_ca, context.path_ca_sha256) if context.path_ca else None
+
+    def make(self, name: str, *, address: str, username: str, ca_pem: str, path_ca_pem: str = "") -> Context:
         """Keep a context and make it the current one; one of the same name is replaced.
 
         Args:
@@ -157,6 +162,7 @@ class Contexts:
             address: ``host:port[,host:port]/bank``.
             username: who signs in.
             ca_pem: the CA's certificate.
+            path_ca_pem: that of the CA of who answers at the address, if that is not the bank itself.
         """
         hosts, bank = parse_address(address)
         name = name or f"{username}@{bank}"
@@ -166,6 +172,11 @@ class Contexts:
         context = Context(
             name=name, address=hosts, bank=bank, username=username, ca=f"{name}.crt", ca_sha256=fingerprint
         )
+        if path_ca_pem:
+            # no name has a plus sign, so no other context has this file
+            path_fingerprint = certificate_fingerprint(path_ca_pem)
+            context = replace(context, path_ca=f"{name}+path.crt", path_ca_sha256=path_fingerprint)
+            _write(self._folder / context.path_ca, path_ca_pem)
         _write(self._folder / context.ca, ca_pem)
         self._write_all(name, {**self._read()[1], name: context})
         return context
@@ -181,7 +192,8 @@ class Contexts:
         context = self.get(name)
         current, contexts = self._read()
         self.forget_token(context)
-        (self._folder / context.ca).unlink(missing_ok=True)
+        for file in (context.ca, *([context.path_ca] if context.path_ca else [])):
+            (self._folder / file).unlink(missing_ok=True)
         rest = {key: value for key, value in contexts.items() if key != name}
         self._write_all(current if current != name else next(iter(sorted(rest)), ""), rest)
 
@@ -225,6 +237,16 @@ class Contexts:
             keys = [field.name for field in fields(Context) if field.name != "name"]
             lines += [f"{key} = {json.dumps(getattr(context, key))}" for key in keys]
         _write(self._folder / FILE_NAME, "\n".join(lines) + "\n")
+
+
+def _same_as_ever(path: Path, fingerprint: str) -> Path:
+    try:
+        found = certificate_fingerprint(path.read_text("ascii", "replace"))
+    except (OSError, Misuse) as exc:
+        raise ServerNotTrusted(f"the CA file {str(path)!r} of this context cannot be read") from exc
+    if found != fingerprint:
+        raise ServerNotTrusted(f"the CA file {str(path)!r} is not the one that was trusted at login")
+    return path
 
 
 def _write(path: Path, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,40 +27,52 @@ ADDRESS = click.option("--address", metavar="HOST:PORT[,...]/BANK", help="Where 
 CA = click.option(
     "--ca", type=click.Path(path_type=Path), metavar="FILE", help="Certificate of the bank's authority; it is copied."
 )
+PATH_CA = click.option(
+    "--path-ca",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Certificate of the authority of who answers at the address, if that is a gateway or a load balancer.",
+)
 
 
 @command(
     "login",
     "fortress login alice --address 127.0.0.1:7611/a --ca ca.crt",
+    "fortress login alice --address gateway.example:7611/b --ca b-ca.crt --path-ca gateway-ca.crt",
     "fortress login",
     "fortress login alice --password-file ./password",
 )
 @click.argument("username", required=False)
 @ADDRESS
 @CA
+@PATH_CA
 @click.option("--key-file", type=click.Path(path_type=Path), help="Sign in with the seed in this file instead.")
 @PASSWORD_FILE
 def login_command(
-    username: str | None, address: str | None, ca: Path | None, key_file: Path | None, password_file: Path | None
+    username: str | None,
+    address: str | None,
+    ca: Path | None,
+    path_ca: Path | None,
+    key_file: Path | None,
+    password_file: Path | None,
 ) -> None:
     """Sign in. The password stays on this machine: the bank gets a proof that it is known.
 
-    The first time, name the bank's address and its authority; afterwards both are in the context.
+    The first time, name the bank's address and its authority; afterwards both are in the context. A gateway or a load
+    balancer at that address may have an authority of its own: it sees that you talk to the bank, and not what.
     """
     call = current_call()
     contexts = open_contexts()
-    plan = plan_context(call, contexts, username, address, ca)
+    plan = plan_context(call, contexts, username, address, ca, path_ca)
     password = ""
     if key_file is None:
-        password = read_password(
-            call, f"Password of {plan.username}", password_file, credential="fortress.password"
-        )
+        password = read_password(call, f"Password of {plan.username}", password_file, credential="fortress.password")
 
     async def sign_in(bank: Client) -> None:
         me = await bank.login(plan.username, password, key_file=key_file or "")
         show_session(call, plan.keep(contexts, me), me)
 
-    reach(call, plan.url, plan.ca_pem.encode(), sign_in)
+    plan.reach(call, sign_in)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,12 +84,14 @@ class Plan:
         address: ``host:port[,host:port]/bank``.
         username: who signs in.
         ca_pem: the authority's certificate.
+        path_ca_pem: that of the authority of who answers at the address, if that is not the bank itself.
     """
 
     name: str
     address: str
     username: str
     ca_pem: str
+    path_ca_pem: str = ""
 
     @property
     def url(self) -> str:
@@ -85,36 +100,64 @@ class Plan:
 
     def keep(self, contexts: Contexts, me: Me) -> Context:
         """Make the context, with the token of its session."""
-        context = contexts.make(self.name, address=self.address, username=self.username, ca_pem=self.ca_pem)
+        context = contexts.make(
+            self.name,
+            address=self.address,
+            username=self.username,
+            ca_pem=self.ca_pem,
+            path_ca_pem=self.path_ca_pem,
+        )
         keep_session(contexts, context, me)
         return context
 
+    def reach(self, call: Call, work: Callable[[Client], Awaitable[None]]) -> None:
+        """Do something at the bank of the context to be."""
+        reach(call, self.url, self.ca_pem.encode(), work, path_ca=self.path_ca_pem.encode() or None)
+
 
 def plan_context(
-    call: Call, contexts: Contexts, username: str | None, address: str | None, ca: Path | None
+    call: Call,
+    contexts: Contexts,
+    username: str | None,
+    address: str | None,
+    ca: Path | None,
+    path_ca: Path | None = None,
 ) -> Plan:
     """Find out where to sign in and as whom: from what was given, and from the context for the rest.
 
     Raises:
         Misuse: something is missing, or the file of the authority cannot be read.
     """
-    if address is None and ca is None:
+    if address is None and ca is None and path_ca is None:
         known = contexts.get(call.context if call.context in contexts.names() or not username else "")
         who = check_username(username or known.username)
         name = known.name if who == known.username else call.context
         pem = contexts.ca_file(known).read_text("ascii")
-        return Plan(name=name, address=f"{known.address}/{known.bank}", username=who, ca_pem=pem)
+        path_file = contexts.path_ca_file(known)
+        path_pem = path_file.read_text("ascii") if path_file is not None else ""
+        address = f"{known.address}/{known.bank}"
+        return Plan(name=name, address=address, username=who, ca_pem=pem, path_ca_pem=path_pem)
     if not (username and address and ca):
         raise Misuse(
             "a new context needs all of a username, --address and --ca",
             "write it like: fortress login alice --address 127.0.0.1:7611/a --ca ca.crt",
         )
+    return Plan(
+        name=call.context,
+        address=address,
+        username=check_username(username),
+        ca_pem=_read_authority(ca),
+        path_ca_pem=_read_authority(path_ca) if path_ca is not None else "",
+    )
+
+
+def _read_authority(file: Path) -> str:
     try:
-        pem = ca.read_text("ascii", "replace")
+        pem = file.read_text("ascii", "replace")
     except OSError as exc:
-        raise Misuse(f"the CA file {str(ca)!r} cannot be read: {exc.strerror}", "check the name") from exc
+        raise Misuse(f"the CA file {str(file)!r} cannot be read: {exc.strerror}", "check the name") from exc
     certificate_fingerprint(pem)
-    return Plan(name=call.context, address=address, username=check_username(username), ca_pem=pem)
+    return pem
 
 
 def show_session(call: Call, context: Context, me: Me) -> None:

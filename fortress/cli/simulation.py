@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import click
 
 from fortress.cli.command import Call, command, current_call
-from fortress.cli.contexts import Context
 from fortress.cli.desk import open_contexts, visit
 from fortress.cli.failures import Exit
 from fortress.cli.misuse import Misuse
@@ -20,7 +19,7 @@ from fortress.cli.output import Json, LiveLine, Table, detail, say, show
 if TYPE_CHECKING:
     from fortress.client.me import Me
     from fortress.client.scenario import Customer
-    from fortress.client.simulator import Progress, SimulationResult
+    from fortress.client.simulator import Progress, SimulationResult, Simulator
 
 CUSTOMERS_MAX = 10_000
 
@@ -50,6 +49,7 @@ def simulate_command(clients: int, rounds: int, payee: int, opening: str, custom
     Exit 1 if anything went otherwise than the scenario says.
     """
     from fortress.client.money import parse
+    from fortress.client.simulator import Simulator
 
     call = current_call()
     contexts = open_contexts()
@@ -67,7 +67,15 @@ def simulate_command(clients: int, rounds: int, payee: int, opening: str, custom
             await settle(me, customers, money)
 
         visit(call, make)
-    result = _simulate(call, context, contexts.ca_file(context), customers, clients=clients, rounds=rounds, payee=payee)
+    simulator = Simulator(
+        *(context.url, contexts.ca_file(context), customers),
+        path_ca=contexts.path_ca_file(context),
+        clients=clients,
+        rounds=rounds,
+        payee=payee,
+        deadline_s=call.timeout_s,
+    )
+    result = _simulate(call, simulator)
     show_result(call, result)
     return Exit.ok if result.passed else Exit.refused
 
@@ -95,14 +103,7 @@ def read_customers(file: Path) -> list[Customer]:
     return customers
 
 
-def _simulate(
-    call: Call, context: Context, ca: Path, customers: list[Customer], *, clients: int, rounds: int, payee: int
-) -> SimulationResult:
-    from fortress.client.simulator import Simulator
-
-    simulator = Simulator(
-        context.url, ca, customers, clients=clients, rounds=rounds, payee=payee, deadline_s=call.timeout_s
-    )
+def _simulate(call: Call, simulator: Simulator) -> SimulationResult:
     line = LiveLine(call)
 
     def on_progress(progress: Progress) -> None:

@@ -10,11 +10,11 @@ import click
 
 from fortress.cli.bootstrap import check_username
 from fortress.cli.command import Call, current_call, group
-from fortress.cli.desk import open_contexts, reach, visit
+from fortress.cli.desk import open_contexts, visit
 from fortress.cli.listings import user_json, users_table
 from fortress.cli.output import Fields, show
 from fortress.cli.prompts import PASSWORD_FILE, confirm, confirm_name, read_password
-from fortress.cli.sessions import ADDRESS, CA, plan_context, show_session
+from fortress.cli.sessions import ADDRESS, CA, PATH_CA, plan_context, show_session
 from fortress.cli.views import parse_span, time_json, time_text
 from fortress.client.ids import format_id
 
@@ -147,6 +147,7 @@ def invite_command(role: str, valid: str) -> None:
 @USERNAME
 @ADDRESS
 @CA
+@PATH_CA
 @click.option("--name", default="", help="As people call you.")
 @click.option(
     "--code-file",
@@ -159,6 +160,7 @@ def register_command(
     username: str,
     address: str | None,
     ca: Path | None,
+    path_ca: Path | None,
     name: str,
     code_file: Path | None,
     password_file: Path | None,
@@ -166,7 +168,7 @@ def register_command(
     """Become a customer with an invitation code, and sign in."""
     call = current_call()
     contexts = open_contexts()
-    plan = plan_context(call, contexts, username, address, ca)
+    plan = plan_context(call, contexts, username, address, ca, path_ca)
     code = read_password(call, "Invitation code", code_file)
     password = read_password(call, f"New password of {username}", password_file, confirm=True)
 
@@ -174,7 +176,7 @@ def register_command(
         me = await bank.register(code, username, password, name)
         show_session(call, plan.keep(contexts, me), me)
 
-    reach(call, plan.url, plan.ca_pem.encode(), register)
+    plan.reach(call, register)
 
 
 @user_command.command("role", examples=("fortress user role tom teller customer",))

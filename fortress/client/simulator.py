@@ -148,6 +148,7 @@ class Simulator:
     Args:
         address: of the bank.
         ca: its authority's certificates, as :func:`fortress.connect` takes them.
+        path_ca: likewise those of the authority of who answers at the address, if that is not the bank itself.
         customers: who takes part; more clients than customers means several sessions of one customer.
         scenario: what each does.
         clients: how many at once; as many as there are customers if not given.
@@ -166,6 +167,7 @@ class Simulator:
         ca: bytes | str | Path,
         customers: Sequence[Customer],
         *,
+        path_ca: bytes | str | Path | None = None,
         scenario: Sequence[Step] = DEFAULT,
         clients: int = 0,
         rounds: int = 1,
@@ -178,7 +180,7 @@ class Simulator:
             raise UsageError("a simulation needs at least one customer, one client and one round")
         if not payee and len(customers[: self._clients]) < 2:
             raise UsageError("a customer alone has nobody to pay; name an account to pay to")
-        self._address, self._ca = address, ca
+        self._address, self._ca, self._path_ca = address, ca, path_ca
         self._customers = customers
         self._scenario = tuple(scenario)
         self._rounds = rounds
@@ -219,7 +221,13 @@ class Simulator:
         self, stack: AsyncExitStack, turn: asyncio.Semaphore, index: int
     ) -> tuple[int, Customer, Me] | None:
         customer = self._customers[index % len(self._customers)]
-        client: Client = connect(self._address, ca=self._ca, deadline_s=self._deadline_s, agent="fortress simulate")
+        client: Client = connect(
+            self._address,
+            ca=self._ca,
+            path_ca=self._path_ca,
+            deadline_s=self._deadline_s,
+            agent="fortress simulate",
+        )
         stack.push_async_callback(client.close)
         async with turn:
             started = time.perf_counter()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fortress.authority import make_authority
-from fortress.cli import desk, sessions, users
+from fortress.cli import desk, sessions
 from fortress.cli.command import Call
 from fortress.cli.contexts import Contexts, Token
 from fortress.cli.main import run
@@ -190,6 +190,7 @@ class FakeBank:
         approval: of acts that wait for a second administrator.
         imbalance: of the trial balance.
         token: of the session.
+        path_ca: with which it was reached last.
     """
 
     def __init__(self) -> None:
@@ -198,6 +199,7 @@ class FakeBank:
         self.approval = b""
         self.imbalance = 0
         self.token = "token-1"
+        self.path_ca: Path | bytes | None = None
         self.expires_us = FAR_US
         self.renewed = 0
         self.is_over = False
@@ -344,15 +346,23 @@ def bank(contexts: Contexts, ca_file: Path, monkeypatch: pytest.MonkeyPatch) -> 
     contexts.keep_token(context, Token(username="alice", token="token-1", expires_us=FAR_US))
     fake = FakeBank()
 
-    def reach(call: Call, url: str, ca: Path | bytes, work: Callable[[Any], Awaitable[Any]]) -> Any:
+    def reach(
+        call: Call,
+        url: str,
+        ca: Path | bytes,
+        work: Callable[[Any], Awaitable[Any]],
+        *,
+        path_ca: Path | bytes | None = None,
+    ) -> Any:
         assert url == "fortress://127.0.0.1:7611/a"
+        fake.path_ca = path_ca
 
         async def visit() -> Any:
             return await work(fake)
 
         return asyncio.run(visit())
 
-    for module in (desk, sessions, users):
+    for module in (desk, sessions):
         monkeypatch.setattr(module, "reach", reach)
     return fake
 

@@ -128,3 +128,30 @@ def test_the_folder_is_the_platforms_or_ones_own() -> None:
     assert context_folders({"FORTRESS_CONTEXT_HOME": "/h"}) == (Path("/h"), Path("/h/state"))
     config, state = context_folders({})
     assert config.name == state.name == "fortress"
+
+
+def test_the_authority_of_the_path_is_kept_beside(contexts: Contexts, ca_pem: str, tmp_path: Path) -> None:
+    """Only where there is one; compared like the other, forgotten with the context."""
+    make_authority(tmp_path / "gateway", "gateway")
+    path_pem = (tmp_path / "gateway" / "ca.crt").read_text("ascii")
+    plain = contexts.make("plain", address="localhost:1/a", username="alice", ca_pem=ca_pem)
+    made = contexts.make("me", address="localhost:1/a", username="alice", ca_pem=ca_pem, path_ca_pem=path_pem)
+    assert contexts.path_ca_file(plain) is None
+    assert contexts.get("me") == made
+    file = contexts.path_ca_file(made)
+    assert file is not None
+    assert (file.read_text("ascii"), stat.S_IMODE(file.stat().st_mode)) == (path_pem, 0o600)
+    file.write_text(ca_pem)
+    with pytest.raises(ServerNotTrusted, match="not the one"):
+        contexts.path_ca_file(made)
+    contexts.forget("me")
+    assert not file.exists()
+    assert contexts.ca_file(plain).exists()
+
+
+def test_contexts_that_were_kept_before_there_were_paths_are_read(contexts: Contexts, ca_pem: str) -> None:
+    """They have none."""
+    made = contexts.make("me", address="localhost:1/a", username="alice", ca_pem=ca_pem)
+    file = contexts._folder / "contexts.toml"
+    file.write_text("".join(line for line in file.read_text().splitlines(keepends=True) if "path_ca" not in line))
+    assert contexts.get("me") == made

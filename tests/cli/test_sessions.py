@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from fortress.authority import make_authority
 from fortress.cli.contexts import Contexts
 from fortress.errors import LoginFailed
 from tests.cli.conftest import FakeBank
@@ -29,6 +30,38 @@ def test_the_first_login_makes_a_context(
     kept = contexts.token(contexts.get("bob@a"))
     assert kept is not None and kept.token == "token-1"
     assert "seven quiet" not in err
+
+
+def test_a_gateway_on_the_way_has_an_authority_of_its_own(
+    bank: FakeBank, contexts: Contexts, tell: Tell, ca_file: Path, secret_file: Path, tmp_path: Path
+) -> None:
+    """Named once, kept for later logins and commands."""
+    make_authority(tmp_path / "gateway", "gateway")
+    path_ca = tmp_path / "gateway" / "ca.crt"
+    code, _, _ = tell(
+        *("login", "bob", "--address", "127.0.0.1:7611/a", "--ca", str(ca_file), "--path-ca", str(path_ca)),
+        *("--password-file", str(secret_file)),
+    )
+    assert code == 0
+    assert bank.path_ca == path_ca.read_bytes()
+    assert tell("login", "--password-file", str(secret_file))[0] == 0
+    assert bank.path_ca == path_ca.read_bytes()
+    assert tell("whoami")[0] == 0
+    assert bank.path_ca == contexts.path_ca_file(contexts.get("bob@a"))
+    assert tell("--context", "alice@a", "whoami")[0] == 0
+    assert bank.path_ca is None
+
+
+def test_an_authority_of_the_path_alone_is_no_context(
+    bank: FakeBank, tell: Tell, ca_file: Path, tmp_path: Path
+) -> None:
+    """Nor is a file that holds none."""
+    assert tell("login", "bob", "--path-ca", str(ca_file))[0] == 2
+    where = ("login", "bob", "--address", "127.0.0.1:7611/a", "--ca", str(ca_file), "--path-ca")
+    (tmp_path / "none.crt").write_text("nothing")
+    for path in ("none.crt", "missing.crt"):
+        assert tell(*where, str(tmp_path / path))[0] == 2
+    assert bank.calls == []
 
 
 def test_a_failed_login_keeps_nothing(
