@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 FUZZ_S ?= 60
 SIMULATE_S ?= 600
 WORLDS ?= 500000
-BENCHES := transfers batches logins balances growth memory peers failover
+BENCHES := transfers batches logins balances growth memory peers failover payments
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

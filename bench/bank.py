@@ -73,12 +73,21 @@ def person_of(index: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a bank for a bench looks: accounts, settings of the node by dotted key, people who can only sign in."""
+    """How a bank for a bench looks: accounts, settings of the node by dotted key, people who can only sign in, its id.
+
+    A gateway is a bank with no accounts, whose settings say where it listens for banks.
+    """
 
     accounts: int = 10_000
     settings: Mapping[str, str | int] | None = None
     opening_minor: int = OPENING_MINOR
     people: int = 0
+    bank: str = BANK_ID
+
+    @property
+    def is_gateway(self) -> bool:
+        """Whether banks register there."""
+        return "switch.listen" in (self.settings or {})
 
 
 def free_port() -> int:
@@ -95,10 +104,10 @@ def make_folder(folder: Path, plan: Plan) -> None:
     def certificates(certs: Path) -> None:
         now = datetime.now(UTC)
         certs.mkdir(parents=True, exist_ok=True)
-        authority.make_authority(certs, "bench", now=now)
+        authority.make_authority(certs, plan.bank, now=now)
         hosts = ["localhost", "127.0.0.1"]
-        authority.issue(certs, authority.Kind.node, bank=BANK_ID, name="node", hosts=hosts, now=now)
-        authority.issue(certs, authority.Kind.bank, bank=BANK_ID, name="bank", hosts=[], now=now)
+        authority.issue(certs, authority.Kind.node, bank=plan.bank, name="node", hosts=hosts, now=now)
+        authority.issue(certs, authority.Kind.bank, bank=plan.bank, name="bank", hosts=[], now=now)
 
     settings: dict[str, str | int] = {
         "server.port": free_port(),
@@ -106,7 +115,7 @@ def make_folder(folder: Path, plan: Plan) -> None:
         "server.connections_per_address_max": 4096,
         **(plan.settings or {}),
     }
-    folders.create(folder, bank=BANK_ID, node="node-1", make_certificates=certificates, settings=settings)
+    folders.create(folder, bank=plan.bank, node="node-1", make_certificates=certificates, settings=settings)
     _fill(folder, plan)
 
 
@@ -151,7 +160,7 @@ def open_engine(folder: Path) -> Iterator[tuple[Engine, Keyring]]:
     keyring = Keyring.open(folder / folders.KEYRING_NAME, kek)
     engine = Engine.open(
         folder,
-        bank=BANK_ID,
+        bank=settings.node.bank,
         data_key=keyring.data_key,
         store_key=keyring.store_key,
         segment_bytes=settings.ledger.segment_bytes,
@@ -164,12 +173,12 @@ def open_engine(folder: Path) -> Iterator[tuple[Engine, Keyring]]:
 
 def _fill(folder: Path, plan: Plan) -> None:
     with open_engine(folder) as (engine, keyring), closing(Vault(folder / "people.db", keyring.vault_key)) as vault:
-        _open_accounts(engine, vault, LoginDesk(BANK_ID, keyring.handle_key, load(folder, {}, {}).login), plan)
+        _open_accounts(engine, vault, LoginDesk(plan.bank, keyring.handle_key, load(folder, {}, {}).login), plan)
 
 
 def _open_accounts(engine: Engine, vault: Vault, desk: LoginDesk, plan: Plan) -> None:
     filler = _Filler(engine)
-    filler.do(OpenLedger(BANK_ACTOR, BANK_ID, (CURRENCY,)))
+    filler.do(OpenLedger(BANK_ACTOR, plan.bank, (CURRENCY,)))
     cash = filler.do(OpenAccount(BANK_ACTOR, new_id(), BANK, int(AccountKind.cash), CURRENCY, None)).number
 
     def customer(username: str, roles: tuple[str, ...]) -> int:
@@ -273,8 +282,7 @@ class Bank:
     def cpu_s(self) -> float:
         """Tell how much processor time the node has used, in seconds."""
         assert self.process is not None
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return machine.cpu_s(self.process.pid)
 
     def stop(self) -> None:
         """Stop the node in order; its end code must be 0."""

@@ -64,12 +64,12 @@ def login_key(username: str) -> tuple[bytes, bytes]:
     return secret, schnorr.public_key(secret)
 
 
-async def sign_in(link: Link | Caller, username: str, timeout_s: float = 30.0) -> SignedIn:
+async def sign_in(link: Link | Caller, username: str, timeout_s: float = 30.0, bank: str = "") -> SignedIn:
     """Log a link in with a bench customer's seed, by a whole proof; no password is hashed."""
     secret, public = login_key(username)
     r, commitment = schnorr.commit(os.urandom(schnorr.ENTROPY_SIZE_BYTES))
     asked = await link.request("login_begin", LoginBegin(username, commitment), timeout_s)
-    c = schnorr.challenge(link.handshake_hash, BANK_ID, username, public, commitment, asked.nonce)
+    c = schnorr.challenge(link.handshake_hash, bank or BANK_ID, username, public, commitment, asked.nonce)
     signed_in: SignedIn = await link.request("login_finish", LoginFinish(schnorr.prove(secret, r, c)), timeout_s)
     link.login_done()
     return signed_in
@@ -323,8 +323,8 @@ async def connect(options: argparse.Namespace, usernames: list[str]) -> list[Cal
     trust = Trust(options.ca)
     links = []
     for username in usernames:
-        link = await call(endpoints_of(options)[0], BANK_ID, trust, timeout_s=30)
-        await sign_in(link, username)
+        link = await call(endpoints_of(options)[0], options.bank, trust, timeout_s=30)
+        await sign_in(link, username, bank=options.bank)
         links.append(link)
     return links
 
@@ -332,10 +332,10 @@ async def connect(options: argparse.Namespace, usernames: list[str]) -> list[Cal
 async def connect_lines(options: argparse.Namespace, usernames: list[str], tally: Tally) -> list[Line]:
     """Open and sign in all connections to a bank of several nodes."""
     trust = Trust(options.ca)
-    address = Address(tuple(endpoints_of(options)), BANK_ID)
+    address = Address(tuple(endpoints_of(options)), options.bank)
     lines = []
     for username in usernames:
-        line = Line(address, trust, partial(sign_in, username=username), tally.settle)
+        line = Line(address, trust, partial(sign_in, username=username, bank=options.bank), tally.settle)
         await line.open()
         lines.append(line)
     return lines
@@ -391,6 +391,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.load", description=main.__doc__)
     parser.add_argument("--port", type=int, help="of the node, on loopback")
     parser.add_argument("--nodes", default="", metavar="HOST:PORT,...", help="of a bank with several, instead")
+    parser.add_argument("--bank", default=BANK_ID, help="its id")
     parser.add_argument("--ca", required=True, help="file with the authority's certificate")
     parser.add_argument("--accounts", type=int, default=10_000, help="how many the bank has")
     parser.add_argument("--clients", type=int, default=32, help="connections")

@@ -57,6 +57,12 @@ def wait_quiet(at_most_s: float = 10.0) -> bool:
     return False
 
 
+def cpu_s(pid: int) -> float:
+    """Tell how much processor time a process has used so far, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def ends_with_parent() -> list[str]:
     """Give the words before a command by which the kernel ends it when this process ends, however that happens."""
     found = shutil.which("setpriv")

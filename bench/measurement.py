@@ -1,8 +1,8 @@
 """What all benches do alike: options, signals, the load in a process of its own, the check of the books, the last line.
 
-    with Bank(...) as bank:                    the node, a process
-        loaded = run_load(bank, ...)           the load client, another
-        check_books(bank)
+with Bank(...) as bank:                    the node, a process
+    loaded = run_load(bank, ...)           the load client, another
+    check_books(bank)
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from bench import machine, report
-from bench.bank import ADMINISTRATOR, BANK_ID, Bank
+from bench.bank import ADMINISTRATOR, Bank
 from bench.load import sign_in
-from fortress.client.link import open_link
+from fortress.client.link import Link, open_link
 from fortress.client.trust import Trust
 from fortress.protocol.administration import TrialBalance, TrialBalanceAnswer
 
@@ -164,6 +164,7 @@ def run_load(
     shape = f"at {rate:.0f}/s" if rate else f"with {outstanding} outstanding each"
     report.progress(f"{workload}: {clients} clients {shape}, {warm_up + seconds:g} s")
     arguments = {
+        "bank": bank.plan.bank,
         "port": bank.port,
         "ca": bank.ca,
         "accounts": bank.plan.accounts,
@@ -174,10 +175,23 @@ def run_load(
         "warm-up": warm_up,
         "rate": rate,
     }
-    with started("bench.load", *(f"--{name}={value}" for name, value in arguments.items())) as process:
-        found = answer_of(process, LOAD_S_MAX + warm_up + seconds)
+    return loaded_by("bench.load", arguments, LOAD_S_MAX + warm_up + seconds)
+
+
+def loaded_by(module: str, arguments: Mapping[str, Any], timeout_s: float) -> Loaded:
+    """Run a load client to its end and give what it came to.
+
+    Args:
+        module: of the load client, which ends with a line of JSON as `bench.load` does.
+        arguments: its options, by name without dashes.
+
+    Raises:
+        RuntimeError: it failed, or something was refused or never answered.
+    """
+    with started(module, *(f"--{name}={value}" for name, value in arguments.items())) as process:
+        found = answer_of(process, timeout_s)
     if found["errors"]:
-        raise RuntimeError(f"the bank refused requests; how many, by code: {found['errors']}")
+        raise RuntimeError(f"requests were refused; how many, by code: {found['errors']}")
     if found["unknown"]:
         raise RuntimeError(f"{found['unknown']} requests were never answered")
     return Loaded(
@@ -207,8 +221,8 @@ def check_books(bank: Bank) -> None:
     Raises:
         RuntimeError: money was made or lost.
     """
-    books = asyncio.run(_trial_balance(bank))
-    expected = bank.plan.accounts + 1  # the cash account
+    books = asyncio.run(trial_balance(bank))
+    expected = bank.plan.accounts + 2  # the cash account and the one for payments between banks
     problems = books_problems(books, expected)
     if problems:
         raise RuntimeError(f"the books are not as they should be after the run: {problems}")
@@ -228,11 +242,20 @@ def books_problems(books: TrialBalanceAnswer, accounts: int) -> list[str]:
     return problems
 
 
-async def _trial_balance(bank: Bank) -> TrialBalanceAnswer:
-    link = await open_link(("127.0.0.1", bank.port), BANK_ID, Trust(bank.ca), timeout_s=30)
-    try:
-        await sign_in(link, ADMINISTRATOR)
+async def trial_balance(bank: Bank) -> TrialBalanceAnswer:
+    """Ask a bank to add its books up."""
+    async with administrating(bank) as link:
         books: TrialBalanceAnswer = await link.request("trial_balance", TrialBalance(), LOAD_S_MAX)
+    return books
+
+
+@asynccontextmanager
+async def administrating(bank: Bank) -> AsyncIterator[Link]:
+    """Open a connection to a bank and sign in as its administrator, for as long as the block lasts."""
+    name = bank.plan.bank
+    link = await open_link(("127.0.0.1", bank.port), name, Trust(bank.ca), timeout_s=30)
+    try:
+        await sign_in(link, ADMINISTRATOR, bank=name)
+        yield link
     finally:
         await link.close()
-    return books

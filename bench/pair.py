@@ -31,6 +31,8 @@ class PairedBank(Bank):
         self._others: list[subprocess.Popen[bytes]] = []
         records = ("--pair-port", str(free_port()))
         client = ("--port", str(free_port()), "--status-port", str(free_port()))
+        if self.plan.is_gateway:
+            client += ("--bank-port", str(free_port()))
         try:
             _fortress("init", self.second, "--join", self.folder, "--name", "node-2", *client, *records)
             joined = ("--join", self.folder, "--join", self.second)
@@ -67,6 +69,11 @@ class PairedBank(Bank):
             process.wait(STOP_S_MAX)
         self._others = []
         super().kill()
+
+    def all_cpu_s(self) -> dict[str, float]:
+        """Tell how much processor time each of its processes has used, in seconds; the node measured is primary."""
+        witness, standby = (machine.cpu_s(process.pid) for process in self._others)
+        return {"primary": self.cpu_s(), "standby": standby, "witness": witness}
 
     def _stop_others(self) -> None:
         others, self._others = self._others, []
