@@ -34,7 +34,7 @@ from fortress.pair.witness_messages import split_address
 BACKLOG: Final = 128
 HANDSHAKES_MAX: Final = 64
 GUESTS_MAX: Final = 64
-"""Links whose certificate is right and that have not registered yet."""
+"""Links that TLS let in and that have not registered yet."""
 REGISTER_S: Final = 5.0
 SHUTDOWN_S: Final = 1.0
 ACCEPT_RETRY_S: Final = 0.5
@@ -182,7 +182,7 @@ class Reception:
         return names[0]
 
     def welcome(self, guest: Guest) -> None:
-        """Give a guest with a right certificate its time to register; the oldest makes room."""
+        """Give a guest its time to register; the oldest makes room."""
         if len(self._guests) >= GUESTS_MAX:
             next(iter(self._guests)).link.end(BankRejected("too many links have not registered"))
         self._guests[guest] = None
@@ -242,6 +242,7 @@ class Guest:
         self.is_registered = False
         self._reception = reception
         self._refusal: BankRejected | None = None
+        self._is_refused = False
         self._timer: asyncio.TimerHandle | None = None
         self.link = Link(
             is_dialer=False,
@@ -256,12 +257,9 @@ class Guest:
         try:
             self.bank = self._reception.bank_of(certificate_of(connection, BankRejected))
         except BankRejected as error:
-            self._refusal = error  # told to the other side, which could only guess otherwise
+            self._refusal = error  # told in answer to the registration: what is told sooner may get lost with the link
 
     def _opened(self, link: Link) -> None:
-        if self._refusal is not None:
-            self._refuse(self._refusal)
-            return
         self._reception.welcome(self)
         expired = BankRejected("no registration came")
         self._timer = asyncio.get_running_loop().call_later(REGISTER_S, link.end, expired)
@@ -269,25 +267,29 @@ class Guest:
     def _said(self, link: Link, message: Message) -> None:
         if self.is_registered:
             self._reception.hear(self, message)
-        elif self._refusal is None:
+        elif not self._is_refused:
             try:
+                if self._refusal is not None:
+                    raise self._refusal
                 self._reception.take(self, message)
             except FortressError as error:
                 self._refuse(error)
-                return
-            if self._timer is not None:
-                self._timer.cancel()
+            else:
+                self._stop_timer()
 
     def _refuse(self, error: FortressError) -> None:
         """Tell why, and end; nothing that is still said counts."""
-        self._refusal = BankRejected(error.message)
+        self._is_refused = True
         self._reception.turn_away(self.address, error.message)
         self.link.send(Rejected(error.code, error.message))
         self.link.finish()
 
-    def _lost(self, link: Link, reason: Exception | None) -> None:
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+
+    def _lost(self, link: Link, reason: Exception | None) -> None:
+        self._stop_timer()
         self._reception.lose(self, reason)
 
     async def _answer(self, link: Link, about: str, fields: msgspec.Raw) -> object:

@@ -7,17 +7,19 @@ from typing import Any
 
 import pytest
 
-from fortress.errors import NotAllowed, UnknownOperation
+from fortress.errors import MessageInvalid, NotAllowed, UnknownOperation
 from fortress.ledger.model import Actor
 from fortress.protocol import switching as messages
 from fortress.protocol.fields import Done
 from fortress.protocol.payments import GetPayment, ListPayments, PaymentsAnswer, PaymentView, ResolvePayment
 from fortress.protocol.switching import PositionView, WindowRow
 from fortress.server.bank import new_id
-from tests.server.banks import World, banking
+from tests.server.banks import World, banking, empty_folder
 
+CERTS = empty_folder() / "certs"
+AUTHORITY = (CERTS / "ca.crt").read_text()
 QUESTIONS: dict[str, Any] = {
-    "add_bank": messages.AddBank(bytes(range(16)), "bank-b", "EUR", 5_000, "PEM"),
+    "add_bank": messages.AddBank(bytes(range(16)), "bank-b", "EUR", 5_000, AUTHORITY),
     "suspend_bank": messages.SuspendBank(bytes(range(1, 17)), "bank-b"),
     "positions": messages.ListPositions(),
     "windows": messages.ListWindows(),
@@ -109,7 +111,18 @@ async def test_a_bank_is_added_by_two_administrators(tmp_path: Path) -> None:
         await bob.administration.approve(asked.approval)
         ((who, request),) = switch.asked
         assert who == (await world.bank.customer_named("ada")).customer
-        assert (request.bank, request.cap_minor, request.authority) == ("bank-b", 5_000, "PEM")
+        assert (request.bank, request.cap_minor, request.authority) == ("bank-b", 5_000, AUTHORITY)
+
+
+@pytest.mark.parametrize("authority", ["PEM", (CERTS / "node.crt").read_text(), 2 * AUTHORITY])
+async def test_a_bank_is_not_added_with_another_authority_than_its_own(tmp_path: Path, authority: str) -> None:
+    """What is no authority's certificate, or not one, is refused before anybody is asked to approve it."""
+    async with banking(tmp_path) as world:
+        switch = switching(world)
+        ada = await world.sign_in("ada")
+        with pytest.raises(MessageInvalid, match="authority"):
+            await ada.ask("add_bank", messages.AddBank(new_id(), "bank-b", "EUR", 5_000, authority))
+        assert switch.asked == []
 
 
 async def test_suspending_needs_no_second_administrator(tmp_path: Path) -> None:
