@@ -51,6 +51,7 @@ async def account_of(me: Me, who: str, currency: str) -> tuple[int, str]:
 @command(
     "pay",
     "fortress pay bob 12.50 EUR --reference Lunch",
+    "fortress pay b/ines 12.50 EUR",
     "fortress pay 4711000093 12.50 EUR --dry-run",
 )
 @click.argument("to", metavar="TO")
@@ -62,7 +63,7 @@ async def account_of(me: Me, who: str, currency: str) -> tuple[int, str]:
 def pay_command(
     to: str, amount: tuple[str, ...], source: int | None, reference: str, id_text: str | None, dry_run: bool
 ) -> None:
-    """Send money to an account number or a username."""
+    """Send money to an account number or a username; at another bank write the bank's id before it, like b/ines."""
     call = current_call()
     id = id_of(id_text)
 
@@ -72,10 +73,12 @@ def pay_command(
         if dry_run:
             await _show_plan(call, me, money, credit=credit, name=name, source=source)
             return
-        say(call, f"to {name or to}, account {credit}; id {format_id(id)}")
+        bank, slash, _ = to.rpartition("/")
+        payee = f"{bank}{slash}{credit}"
+        say(call, f"to {name or to}, account {payee}; id {format_id(id)}")
         with telling(currency=money.currency, id=format_id(id)):
-            payment = await me.pay(str(credit), money, reference=reference, id=id, from_=source)
-        show_payment(call, payment, money, f"Sent {money} to {name or to}.", to=str(credit))
+            payment = await me.pay(payee, money, reference=reference, id=id, from_=source)
+        show_payment(call, payment, money, f"Sent {money} to {name or to}.", to=payee)
 
     visit(call, send)
 

@@ -22,6 +22,15 @@ def test_a_payment_is_sent_and_shown(bank: FakeBank, tell: Tell) -> None:
     assert "Bob" in err
 
 
+def test_a_payee_of_another_bank_is_paid_there(bank: FakeBank, tell: Tell) -> None:
+    """By the number that was answered back, at that bank and no other: the own bank may have the same number."""
+    code, out, err = tell("pay", "b/ines", "12.50 EUR")
+    assert code == 0 and f"account b/{OTHER}" in err
+    assert ("resolve", "b/ines", "EUR") in bank.calls
+    assert bank.calls[-1][:2] == ("pay", f"b/{OTHER}")
+    assert tell("pay", "b/ines", "1 EUR", "--json")[1]["account"] == f"b/{OTHER}"
+
+
 def test_a_payment_is_json_for_programs(bank: FakeBank, tell: Tell) -> None:
     """Amounts with their minor units as text, the time in UTC."""
     _, out, _ = tell("pay", "bob", "12.50 EUR", "--id", ID_TEXT, "--json")
