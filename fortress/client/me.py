@@ -47,6 +47,11 @@ class Me(Payments, Reading):
         return signed_in
 
     @property
+    def bank(self) -> str:
+        """The bank's id."""
+        return self._calls.bank
+
+    @property
     def username(self) -> str:
         """Who this session is of."""
         return self.signed_in.username
