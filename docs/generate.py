@@ -18,7 +18,7 @@ from msgspec import inspect
 from docs import commands, example
 from fortress import config, errors
 from fortress.client.attempts import NOT_REPEATABLE, SETTLED_BY_REPEAT
-from fortress.ledger import acts, entries, hold_rules, model, records, rules, segment
+from fortress.ledger import acts, entries, hold_rules, model, payment_rules, records, rules, segment
 from fortress.protocol import connection, fields, frames, identity, messages, proofs, schnorr
 from fortress.server.handlers import ONLY_BEFORE_LOGIN
 
@@ -341,6 +341,13 @@ def precedence_part() -> str:
     return table(("check", "status", "says"), rows)
 
 
+def payment_precedence_part() -> str:
+    """List the checks of a leg of a payment between banks in their order."""
+    order = payment_rules.PRECEDENCE
+    rows = [(at, f"`{status.name}`", errors.STATUS_SENTENCES[status]) for at, status in enumerate(order, 1)]
+    return table(("check", "status", "says"), rows)
+
+
 def account_acts_part() -> str:
     """List the acts on an account's state."""
     rows = [
@@ -379,6 +386,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "record": header_part,
     "segment": segment_part,
     "precedence": precedence_part,
+    "payment-precedence": payment_precedence_part,
     "account-acts": account_acts_part,
     "rule-numbers": rule_numbers_part,
 }

@@ -88,7 +88,7 @@ def entry_json(row: HistoryRow, currency: str) -> dict[str, Json]:
         "kind": row.kind,
         "amount": money_json(row.amount_minor, currency),
         "balance": money_json(row.balance_minor, currency),
-        "counterparty": str(row.counterparty) if row.counterparty else None,
+        "counterparty": row.elsewhere or (str(row.counterparty) if row.counterparty else None),
         "reference": row.reference,
         "value_date": row.value_date or None,
         "position": row.position,
@@ -101,7 +101,7 @@ def entries_table(rows: Sequence[HistoryRow], currency: str) -> Table:
         (
             time_text(row.time_us),
             row.kind.replace("_", " "),
-            str(row.counterparty or ""),
+            row.elsewhere or str(row.counterparty or ""),
             row.reference,
             # an account's opening moves nothing
             money_text(row.amount_minor, currency) if row.amount_minor else "",

@@ -53,7 +53,11 @@ class History(Request, frozen=True):
 
 
 class HistoryRow(Answer, frozen=True):
-    """One entry seen from the account: ``amount_minor`` is signed, ``balance_minor`` the account's after it."""
+    """One entry seen from the account: ``amount_minor`` is signed, ``balance_minor`` the account's after it.
+
+    ``elsewhere`` is ``bank/number`` of the other side of a payment between banks; ``counterparty`` is then this bank's
+    settlement account.
+    """
 
     position: int
     time_us: int
@@ -64,6 +68,7 @@ class HistoryRow(Answer, frozen=True):
     counterparty: int
     reference: str
     value_date: str = ""
+    elsewhere: str = ""
 
 
 class HistoryAnswer(Answer, frozen=True):

@@ -116,6 +116,7 @@ def history_row(position: int, entry: Any, account: int) -> HistoryRow:
         counterparty_of(entry, account),
         getattr(entry, "reference", ""),
         getattr(entry, "value_date", ""),
+        getattr(entry, "counterparty", ""),
     )
 
 
