@@ -27,6 +27,7 @@ from typing import Any, Self
 
 from bench import machine
 from fortress import authority
+from fortress.client.credentials import LoginKey
 from fortress.config import load
 from fortress.ledger.commands import Command, CreateCustomer, KeyData, MoveMoney, OpenAccount, OpenLedger
 from fortress.ledger.engine import Engine
@@ -183,9 +184,10 @@ def _open_accounts(engine: Engine, vault: Vault, desk: LoginDesk, plan: Plan) ->
 
     def customer(username: str, roles: tuple[str, ...]) -> int:
         handle = desk.handle_of(username)
-        public = schnorr.public_key(schnorr.secret_from_seed(seed_of(username)))
-        sealed = vault.seal_login_key(handle, public)
-        key = KeyData(b"bench salt......", KDF.memory_kib, KDF.iterations, KDF.lanes, sealed, public)
+        login = LoginKey(seed_of(username))
+        sealed = vault.seal_login_key(handle, login.public)
+        numbers = (KDF.memory_kib, KDF.iterations, KDF.lanes)
+        key = KeyData(b"bench salt......", *numbers, sealed, login.signing_public())
         person = vault.seal_person(handle, Person(username, Profile(name=username)).encoded())
         number: int = filler.do(CreateCustomer(BANK_ACTOR, new_id(), handle, roles, key, person)).customer
         return number
