@@ -69,6 +69,8 @@ ROWS = (
         *("unavailable_s", "fortress_unavailable_seconds", COUNTER),
         help="Time without a primary, as this node saw it when it took over.",
     ),
+    Row("payments", "fortress_payments", COUNTER, "Payments across banks decided here, by outcome.", ("outcome",)),
+    Row("banks_connected", "fortress_banks_connected", GAUGE, "Banks that are linked to this gateway."),
     Row("payments_in_doubt", "fortress_payments_in_doubt", GAUGE, "Payments across banks that wait for a decision."),
     Row(
         *("imbalance", "fortress_ledger_imbalance_minor_units", GAUGE),

@@ -213,16 +213,12 @@ class Hub(World):
         return a, b
 
     # --- payments ----------------------------------------------------------------------------------------------------
-    def position_of(self, name: str, currency: str = "EUR") -> tuple[int, int]:
-        """A bank's position and what is reserved of it, in minor units."""
-        state = self.bank.state
-        account = state.account(state.positions[state.banks[name].number, currency])
-        assert account is not None
-        return account.balance, account.debits_pending
-
-    async def stop_at_once(self) -> None:
-        """End the node as if it had been killed: no machine gets to do anything more."""
-        self.switch._lay_down()
+    async def position_of(self, name: str, currency: str = "EUR") -> tuple[int, int]:
+        """A bank's position and what is reserved of it, in minor units, as it is committed."""
+        (row,) = [
+            row for row in (await self.switch.positions()).positions if (row.bank, row.currency) == (name, currency)
+        ]
+        return row.position_minor, row.reserved_minor
 
 
 def submission(amount: int = 500, payee_bank: str = "bank-b", *, id: bytes = b"", currency: str = "EUR") -> Submit:
