@@ -227,7 +227,7 @@ def submission(amount: int = 500, payee_bank: str = "bank-b", *, id: bytes = b""
 
 async def prepared(a: Teller, b: Teller, amount: int = 500) -> Prepare:
     """Bring a payment as far as the payee's bank's vote."""
-    a.say(submission(amount))
+    a.say(submission(amount, b.name))
     found: Prepare = await b.wait(Prepare)
     return found
 
