@@ -397,8 +397,8 @@ def check_banks(patient: Patient) -> Iterator[Finding]:
     told = patient.document.get("switch")
     if not isinstance(told, dict) or patient.document.get("role") != "primary":
         return
-    found = f"{told.get('connected', 0)} of {told.get('banks', 0)} connected"
-    if told.get("connected", 0) < told.get("banks", 0):
+    found = f"{told.get('banks_connected', 0)} of {told.get('banks', 0)} connected"
+    if told.get("banks_connected", 0) < told.get("banks", 0):
         fix = "'fortress bank list' says which are not; 'fortress doctor' on their machines says why"
         yield Finding("warn", "banks", found, fix)
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -104,7 +104,7 @@ def links_of(views: Sequence[NodeView]) -> list[str]:
             said.append(f"Gateway {gateway.get('bank')}: {state}; {gateway.get('payments_open', 0)} payments under way")
         if isinstance(switch, Mapping):
             said.append(
-                f"Banks: {switch.get('connected', 0)} of {switch.get('banks', 0)} connected; "
+                f"Banks: {switch.get('banks_connected', 0)} of {switch.get('banks', 0)} connected; "
                 f"{document.get('payments_in_doubt', 0)} payments not decided everywhere"
             )
     return said
@@ -116,18 +116,34 @@ def _primary_documents(views: Sequence[NodeView]) -> list[Document]:
 
 
 def _with_links(found: Verdict, document: Document) -> Verdict:
-    """Add to a verdict that banks and gateway do not hear each other; nothing else is wrong with them for that."""
+    """Add to a verdict what is wrong between banks and gateway; each works for itself nevertheless."""
     gateway, switch = document.get("gateway"), document.get("switch")
-    exit = Exit.degraded if found.exit is Exit.ok else found.exit
-    if isinstance(gateway, Mapping) and not gateway.get("connected"):
+    wrong: list[tuple[str, str]] = []
+    if isinstance(gateway, Mapping):
+        wrong += _wrong_with_gateway(gateway)
+    if isinstance(switch, Mapping):
+        wrong += _wrong_with_banks(switch)
+    for more, step in wrong:
+        exit = Exit.degraded if found.exit is Exit.ok else found.exit
+        found = Verdict(f"{found.sentence[:-1]}; {more}.", found.next or step, exit)
+    return found
+
+
+def _wrong_with_gateway(gateway: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if disputes := gateway.get("disputes"):
+        yield f"{disputes} {'payment contradicts' if disputes == 1 else 'payments contradict'} the gateway", "fortress payment list --in-doubt"
+    if not gateway.get("connected"):
         more = f"the gateway {gateway.get('bank')} is not connected, so no other bank can be paid"
-        step = "start the gateway, and see there that it knows this bank: fortress bank list"
-        return Verdict(f"{found.sentence[:-1]}; {more}.", found.next or step, exit)
-    missing = int(switch.get("banks", 0)) - int(switch.get("connected", 0)) if isinstance(switch, Mapping) else 0
+        yield more, "start the gateway, and see there that it knows this bank: fortress bank list"
+
+
+def _wrong_with_banks(switch: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if differences := switch.get("differences"):
+        yield f"the books of {', '.join(sorted(differences))} differ from the gateway's", "fortress windows show"
+    missing = int(switch.get("banks", 0)) - int(switch.get("banks_connected", 0))
     if missing > 0:
         more = f"{missing} {'bank is' if missing == 1 else 'banks are'} not connected"
-        return Verdict(f"{found.sentence[:-1]}; {more}.", found.next or "fortress bank list says which", exit)
-    return found
+        yield more, "fortress bank list says which"
 
 
 def _verdict(views: Sequence[NodeView]) -> Verdict:

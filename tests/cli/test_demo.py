@@ -1,4 +1,4 @@
-"""``demo``, from its first line to its last: a real bank, and every command of a newcomer's first hour against it."""
+"""``demo``, from its first line to its last: real banks, and every command of a newcomer's first hour against them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from fortress.cli import demo
+from fortress.cli.command import Call
 from fortress.cli.main import run
 
 Tell = Callable[..., Any]
@@ -61,16 +62,35 @@ def available(person: Tell, who: str) -> int:
 
 def test_it_tells_three_things_to_try(told: dict[str, Any]) -> None:
     """Addresses, people with their passwords, and commands to copy."""
-    assert len(told["try"]) == 3 and len(told["people"]) == 6
+    assert len(told["try"]) == 3 and {each["bank"] for each in told["people"]} == {"a", "b", "gateway"}
     assert told["address"].count("127.0.0.1:") == 2 and told["status"].endswith("/status")
+    for pair in (*told["banks"], told["gateway"]):
+        assert len(pair["nodes"]) == 2 and pair["address"].endswith(f"/{pair['bank']}")
 
 
-def test_the_first_thing_to_try_works(told: dict[str, Any]) -> None:
-    """Word for word, in another process."""
+def try_out(told: dict[str, Any], number: int) -> subprocess.CompletedProcess[str]:
+    """Do what a newcomer is told to, word for word, in another process."""
     environment = {**os.environ, "FORTRESS_CONTEXT_HOME": told["context_home"]}
-    done = subprocess.run(told["try"][0], shell=True, env=environment, capture_output=True, text=True, timeout=60)
+    line = told["try"][number]
+    return subprocess.run(line, shell=True, env=environment, capture_output=True, text=True, timeout=60)
+
+
+def test_the_first_thing_to_try_pays_across_banks(person: Tell, told: dict[str, Any]) -> None:
+    """The payee's name is answered back, the money arrives at the other bank, and the gateway knows who owes whom."""
+    before = available(person, "ines")
+    done = try_out(told, 0)
     assert done.returncode == 0, done.stderr
-    assert "Sent 12.50 EUR to Bob Example." in done.stdout
+    assert "Sent 12.50 EUR to Ines Example" in done.stdout
+    assert available(person, "ines") == before + 1250
+    banks = {row["bank"]: row for row in person("gus", "positions")[1]["positions"]}
+    assert set(banks) == {"a", "b"}
+    assert all(row["connected"] for row in person("alice", "bank", "list")[1])
+
+
+def test_the_second_thing_to_try_is_refused(told: dict[str, Any]) -> None:
+    """Nobody pays what they have not, to another bank either."""
+    done = try_out(told, 1)
+    assert done.returncode == 1 and "FT-1016" in done.stderr
 
 
 def test_a_payment_happens_once_however_often_it_is_repeated(person: Tell) -> None:
@@ -238,6 +258,30 @@ def test_the_primary_may_die(person: Tell, told: dict[str, Any]) -> None:
     assert [row["sum"]["minor"] for row in person("ada", "audit", "balance")[1]] == ["0"]
 
 
+def test_the_third_thing_to_try_kills_the_gateway_in_the_middle(person: Tell, told: dict[str, Any]) -> None:
+    """Its other node takes over, and a payment made right then is paid, once."""
+    folders = [node["folder"] for node in told["gateway"]["nodes"]]
+    wait_paired(person, folders)
+    before = available(person, "hugo")
+    done = try_out(told, 2)
+    assert done.returncode == 0, done.stderr
+    assert available(person, "hugo") == before + 300
+    wait_paired(person, folders)
+    assert [row["sum"]["minor"] for row in person("gus", "audit", "balance")[1]] == ["0"]
+
+
+def test_a_window_is_closed_under_load(person: Tell, told: dict[str, Any]) -> None:
+    """What the banks settle by; their books and the gateway's are the same."""
+    deadline = time.monotonic() + START_S
+    while person("gus", "windows", "close", "--yes")[0] != 0:  # a payment may be under way just then
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    code, window, _ = person("gus", "windows", "show", "1")
+    assert code == 0 and {row["bank"] for row in window["banks"]} == {"a", "b"}
+    assert {row["agrees"] for row in window["banks"]} == {"yes"}
+    assert sum(int(row["net"]["minor"]) for row in window["banks"]) == 0
+
+
 def wait_paired(person: Tell, folders: list[str]) -> None:
     """Wait until each entry is on both disks again."""
     deadline = time.monotonic() + START_S
@@ -257,14 +301,19 @@ def test_no_secret_is_in_any_argument(told: dict[str, Any]) -> None:
         assert not [password for password in passwords if password in line]
 
 
-def test_passwords_are_good_and_new() -> None:
-    """Four words, never the same."""
-    from fortress.protocol.schnorr import check_password
-
-    made = {demo.make_password() for _ in range(50)}
-    assert len(made) == 50
-    for password in made:
-        check_password(password)
+def test_a_small_demo_is_one_bank(tmp_path: Path) -> None:
+    """No gateway, nobody of another bank, and three other things to try."""
+    small = demo.Demo(Call(quiet=True), tmp_path, small=True)
+    small._make_folders()
+    for pair in small._pairs:
+        for child in pair.children:
+            child.told = {"address": "127.0.0.1:1/a", "status": "http://127.0.0.1:2"}
+    small._witness.told = {"address": "127.0.0.1:3"}
+    tries = small._tries()
+    document = small._document(tries)
+    assert isinstance(document, dict) and document["gateway"] is None
+    assert {person.bank for person in small._people} == {"a"}
+    assert len(tries) == 3 and not any("b/" in line for line, _ in tries)
 
 
 def test_the_program_is_named_as_it_can_be_called(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

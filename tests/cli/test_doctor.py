@@ -313,7 +313,7 @@ def test_the_banks_of_a_gateway_are_checked(gateway: Path, monkeypatch: pytest.M
     assert findings(gateway, "banks") == [] and bad(findings(gateway, "ports")) == []
     with listening(doctor.split(config.load(gateway, {}, {}).switch.listen)):
         assert [level for level, _ in bad(findings(gateway, "ports"))] == ["fail"]
-    shown(monkeypatch, switch={"banks": 2, "connected": 2})
+    shown(monkeypatch, switch={"banks": 2, "banks_connected": 2})
     assert bad(findings(gateway, "banks")) == []
-    shown(monkeypatch, switch={"banks": 2, "connected": 1})
+    shown(monkeypatch, switch={"banks": 2, "banks_connected": 1})
     assert bad(findings(gateway, "banks")) == [("warn", "1 of 2 connected")]

@@ -129,9 +129,21 @@ CUT = {"bank": "gateway", "connected": False}
     [
         ({"gateway": LINKED}, "Bank a: two copies, node-1 is primary.", "", Exit.ok),
         ({"gateway": CUT}, "primary; the gateway gateway is not connected, so", "start the gateway", Exit.degraded),
-        ({"switch": {"banks": 2, "connected": 2}}, "Gateway a: two copies, node-1 is primary.", "", Exit.ok),
-        ({"switch": {"banks": 2, "connected": 1}}, "primary; 1 bank is not connected.", "bank list", Exit.degraded),
-        ({"switch": {"banks": 3, "connected": 1}}, "primary; 2 banks are not connected.", "bank list", Exit.degraded),
+        ({"switch": {"banks": 2, "banks_connected": 2}}, "Gateway a: two copies, node-1 is primary.", "", Exit.ok),
+        (
+            {"switch": {"banks": 2, "banks_connected": 1}},
+            "1 bank is not connected.",
+            "bank list",
+            Exit.degraded,
+        ),
+        ({"gateway": {**LINKED, "disputes": 1}}, "1 payment contradicts", "payment list --in-doubt", Exit.degraded),
+        ({"switch": {"differences": {"b": "x"}}}, "the books of b differ", "windows show", Exit.degraded),
+        (
+            {"switch": {"banks": 3, "banks_connected": 1}},
+            "2 banks are not connected.",
+            "bank list",
+            Exit.degraded,
+        ),
     ],
 )
 def test_links_between_banks_count(document: dict[str, Any], words: str, step: str, code: Exit) -> None:
@@ -153,5 +165,5 @@ def test_links_are_shown_as_the_primary_sees_them() -> None:
     assert links_of([standby]) == [] and verdict([PAIRED, standby]).exit is Exit.ok
     (line,) = links_of([standby, view(role="primary", gateway=LINKED)])
     assert line == "Gateway gateway: connected for 1 m 5 s; 2 payments under way"
-    (line,) = links_of([view(role="primary", switch={"banks": 2, "connected": 1}, payments_in_doubt=3)])
+    (line,) = links_of([view(role="primary", switch={"banks": 2, "banks_connected": 1}, payments_in_doubt=3)])
     assert line == "Banks: 1 of 2 connected; 3 payments not decided everywhere"

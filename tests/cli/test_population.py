@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
-from fortress.cli.population import make_customers, open_with, settle
+from fortress.cli.population import make_customers, make_password, make_people, open_with, settle
 from fortress.client.me import Me
 from fortress.client.money import Money
 from tests.cli.conftest import NUMBER, FakeBank
@@ -27,7 +27,8 @@ def test_everybody_is_settled() -> None:
     office = Office()
     people = make_customers(2, "sim")
     assert people[0].seed != people[1].seed
-    asyncio.run(settle(cast(Me, office), people, Money(500, "EUR"), names={"sim-1": "Sim One"}))
+    numbers = asyncio.run(settle(cast(Me, office), people, Money(500, "EUR"), names={"sim-1": "Sim One"}))
+    assert numbers == [NUMBER, NUMBER]
     assert ("create_user", "sim-1", "", 32, "Sim One") in office.calls
     assert ("create_user", "sim-2", "", 32, "sim-2") in office.calls
     assert office.calls.count(("deposit", NUMBER, "5.00 EUR", "Opening deposit")) == 2
@@ -38,3 +39,21 @@ def test_nothing_is_paid_in_where_nothing_is_wanted() -> None:
     office = Office()
     assert asyncio.run(open_with(cast(Me, office), "bob", Money(0, "EUR"))) == NUMBER
     assert [call[0] for call in office.calls] == ["open_account"]
+
+
+def test_passwords_are_good_and_new() -> None:
+    """Four words, never the same."""
+    from fortress.protocol.schnorr import check_password
+
+    made = {make_password() for _ in range(50)}
+    assert len(made) == 50
+    for password in made:
+        check_password(password)
+
+
+def test_each_bank_has_its_people() -> None:
+    """Usernames are contexts too, so nobody shares one; every bank and the gateway have an administrator."""
+    people = make_people()
+    assert len({person.username for person in people}) == len(people)
+    assert {person.bank for person in people if person.role == "administrator"} == {"a", "b", "gateway"}
+    assert people[0].password not in repr(people)
