@@ -40,8 +40,9 @@ test: style types coverage ## all checks and tests; the same command that CI run
 coverage: setup ## every branch of each pure module, by its own test file
 	$(BIN)/python -m tests.pure_coverage
 
-explore: setup ## every order of events in the pair, WORLDS deep, for about a quarter of an hour
+explore: setup ## every order of events in the pair, WORLDS deep, and every fault of a payment up to three, for hours
 	$(BIN)/python -m tests.pair.explorer $(WORLDS)
+	$(BIN)/python -m tests.gateway.exploration
 
 simulate: setup ## whole systems under faults, a seed after the other, for SIMULATE_S seconds, and broken rules to be found
 	$(BIN)/python -m tests.simulation --seconds $(SIMULATE_S)

@@ -65,6 +65,17 @@ def _suspend(world: World) -> None:
     world.suspended.add("b")
 
 
+def _take_down(party: str, down_us: int) -> Any:
+    """Crash a party at a time of one's choice."""
+
+    def take_down(world: World) -> None:
+        found = {**world.banks, "g": world.gateway}[party]
+        if found.is_up:
+            world.crash(found, down_us)
+
+    return take_down
+
+
 def _late_clock(party: str) -> Any:
     """Let a party's clock be so far behind that the payment's id seems to come from the future."""
 
@@ -115,6 +126,7 @@ SCENARIOS: dict[str, Scenario] = {
         expected=_answers("paid", "refused credit_account_closed"),
         events=((7_500, _change("close")),),
     ),
+    "the gateway goes away": Scenario(events=((8_500, _take_down("g", 8 * SECOND)),)),
     "the gateway's clock is behind": Scenario(events=((0, _late_clock("g")),)),
     "the payee's bank's clock is behind": Scenario(events=((0, _late_clock("b")),)),
     "the same payment twice at once": Scenario(TWO, (frozenset({"paid"}),) * 2),

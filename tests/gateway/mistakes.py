@@ -179,7 +179,7 @@ MISTAKES: dict[str, Mistake] = {
     "the payee's bank commits by itself": Mistake(lambda patch: _ends_by_itself(patch, Incoming, is_commit=True), 1),
     "the payee's bank gives up by itself": Mistake(lambda patch: _ends_by_itself(patch, Incoming, is_commit=False), 1),
     "the payer's bank gives up by itself": Mistake(lambda patch: _ends_by_itself(patch, Outgoing, is_commit=False), 1),
-    "a bank does not look for what it left open": Mistake(does_not_look_for_what_is_open, 2),
+    "a bank does not look for what it left open": Mistake(does_not_look_for_what_is_open, 1, "the gateway goes away"),
     "nobody repeats what is not answered": Mistake(nobody_repeats, 1),
     "the next attempt does not wait for the end of the last": Mistake(does_not_wait_for_the_end, 1),
     "the next attempt takes the same id": Mistake(takes_the_same_id_again, 1),
