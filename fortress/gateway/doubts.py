@@ -83,13 +83,24 @@ class BankDoubts:
         gateway: the gateway's name.
         ask: asks the gateway.
         is_connected: tells whether the gateway can be asked.
+        drop: takes a leg that was ended by hand off those that are repeated to the gateway until it answers: nobody
+            may hear from here that its money is held.
     """
 
-    def __init__(self, bank: Bank, *, gateway: str, ask: AskGateway, is_connected: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        bank: Bank,
+        *,
+        gateway: str,
+        ask: AskGateway,
+        is_connected: Callable[[], bool],
+        drop: Callable[[bytes], object],
+    ) -> None:
         self._bank = bank
         self._gateway = gateway
         self._ask = ask
         self._is_connected = is_connected
+        self._drop = drop
         self._contradicted: dict[bytes, str] = {}
 
     # --- One payment -----------------------------------------------------------------------------------------------
@@ -268,6 +279,7 @@ class BankDoubts:
             verdict = accepted(await bank.commit(CommitPayment(by_hand, id)))
         else:
             verdict = accepted(await bank.commit(AbortPayment(by_hand, id, int(Status.payment_given_up))))
+        self._drop(id)
         _log_by_hand(actor, request, replayed=verdict.replayed)
         return Done(position=verdict.position, replayed=verdict.replayed)
 

@@ -89,7 +89,11 @@ class Member:
             wait_us=settings.gateway.wait_ms * 1_000,
         )
         self._doubts = BankDoubts(
-            self._bank, gateway=settings.gateway.bank, ask=self._ask, is_connected=lambda: self._ports.is_connected
+            self._bank,
+            gateway=settings.gateway.bank,
+            ask=self._ask,
+            is_connected=lambda: self._ports.is_connected,
+            drop=lambda id: self._ports.legs.pop(id, None),
         )
         process.node.ports.payments = self
 

@@ -9,21 +9,21 @@ then anyway, for a full disk may have told a customer an error about a hold that
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
 from fortress.errors import REFUSED_CODE_BASE, Busy, FortressError, Status, refusal_code
 from fortress.gateway.links import Link
 from fortress.gateway.messages import Message, Outcome, Prepare, Submit
-from fortress.gateway.participant import BankPorts, Incoming, Leg, Outgoing
+from fortress.gateway.participant import BankPorts, Incoming, Leg, Order, Outgoing
 from fortress.ledger.commands import AbortPayment, Command, CommitPayment, PlacePayment
 from fortress.ledger.entries import HoldPlaced
 from fortress.ledger.model import SWITCH_ACTOR, HoldState
 from fortress.ledger.payment_queries import PaymentFound
 from fortress.ledger.rules import Verdict
 from fortress.server.bank import Bank, now_us
-from fortress.server.logs import RequestLog
+from fortress.server.logs import Field, RequestLog
 
 LEGS_MAX: Final = 131_072
 """Payments open here; beyond, nothing new is begun, and the gateway is left to ask again."""
@@ -148,7 +148,8 @@ class MemberLegs(BankPorts):
             code = refusal_code(outcome.status)
         else:
             code = leg.reason if leg.reason >= REFUSED_CODE_BASE else leg.reason and REFUSED_CODE_BASE + leg.reason
-        self._log().note_payment(step, leg.id, code, us=now_us() - leg.since_us)
+        orders = leg.orders if isinstance(leg, Outgoing) else []
+        self._log().note_payment(step, leg.id, code, us=now_us() - leg.since_us, **attempt_of(orders))
 
     def dispute(self, leg: Leg, status: int) -> None:
         """Report that the outcome told contradicts this ledger."""
@@ -185,6 +186,12 @@ class MemberLegs(BankPorts):
             told(found, None if isinstance(found, FortressError) else hold, now_us())
 
         self._committer.when_committed(hold.position, committed, outcome)
+
+
+def attempt_of(orders: Sequence[Order]) -> dict[str, Field]:
+    """Tell for the log which payment an attempt under another id is of."""
+    order = next((order for order in orders if order.attempt), None)
+    return {"attempt": order.attempt, "of": order.payment.hex()} if order is not None else {}
 
 
 def _submit_of(e: HoldPlaced) -> Submit:

@@ -15,6 +15,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from fortress.errors import (
+    OK,
     REFUSED_CODE_BASE,
     Busy,
     FortressError,
@@ -25,7 +26,7 @@ from fortress.errors import (
 )
 from fortress.gateway import member_legs
 from fortress.gateway.links import Link
-from fortress.gateway.member_legs import MemberLegs
+from fortress.gateway.member_legs import MemberLegs, attempt_of
 from fortress.gateway.messages import Submit
 from fortress.gateway.participant import Leg, Order, OrderPhase, Outgoing
 from fortress.ledger import entries as codec
@@ -182,7 +183,7 @@ class MemberPorts(MemberLegs):
         bank, _, number = c.counterparty.partition("/")
         submit = Submit(order.id, c.debit, bank, int(number), c.amount, c.currency, c.reference)
         leg = self.legs[order.id] = Outgoing(self, submit, now_us())
-        self._log().note_payment("submit", order.id, payee_bank=bank)
+        self._log().note_payment("submit", order.id, OK, payee_bank=bank, **attempt_of([order]))
         return leg
 
     def answer_paid(self, order: Order, position: int, posted: Posted | None) -> None:

@@ -43,7 +43,14 @@ class AtBank:
         self.is_connected = False
         self.told: list[PaymentStep] | None = None
         self.asked: list[Any] = []
-        self.doubts = BankDoubts(side.bank, gateway=GATEWAY, ask=self._ask, is_connected=lambda: self.is_connected)
+        self.dropped: list[bytes] = []
+        self.doubts = BankDoubts(
+            side.bank,
+            gateway=GATEWAY,
+            ask=self._ask,
+            is_connected=lambda: self.is_connected,
+            drop=self.dropped.append,
+        )
 
     async def _ask(self, about: str, fields: object, type: type[Fields]) -> Fields:
         self.asked.append((about, fields))
@@ -272,6 +279,7 @@ async def test_a_leg_is_ended_by_hand(tmp_path: Path, act: str, kind: type, capl
             done = await at.doubts.resolve_payment(STAFF, ResolvePayment(new_id(), id, act))
             again = await at.doubts.resolve_payment(STAFF, ResolvePayment(new_id(), id, act))
         assert (done.replayed, again.replayed, again.position) == (False, True, done.position)
+        assert at.dropped == [id, id]
         entries = await side.bank.payment_entries(id)
         assert isinstance(entries[1][1], kind)
         assert entries[1][1].actor == STAFF.customer
