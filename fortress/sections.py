@@ -78,6 +78,11 @@ class ServerSettings:
     port: int = number(7611, "port to listen on; 0 takes a free one", 0, 65535)
     connections_max: int = number(4096, "connections open at a time; further ones are closed", 1, reloadable=True)
     connections_per_address_max: int = number(1024, "connections open at a time from one address", 1, reloadable=True)
+    paths: str = text(
+        *("", "addresses of gateways and load balancers, several with commas; no limit by address holds for them"),
+        pattern=r"([0-9A-Fa-f:.]+(, ?[0-9A-Fa-f:.]+)*)?",
+        reloadable=True,
+    )
     handshake_s: int = number(10, "seconds from the first byte to a finished handshake", 1, 300, reloadable=True)
     idle_s: int = number(900, "seconds without a message after which a connection is closed", 1, 86400, reloadable=True)
     outstanding_max: int = number(1024, "requests of one connection that wait for an answer", 1, 65535, reloadable=True)

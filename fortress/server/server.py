@@ -23,7 +23,7 @@ from fortress.server.login import LoginDesk
 from fortress.server.logs import RequestLog, log_event
 from fortress.server.session import Session
 from fortress.server.statistics import Statistics, count_in
-from fortress.server.throttle import network_of
+from fortress.server.throttle import NO_NETWORK, network_of
 from fortress.server.tls import Tls
 from fortress.server.wire import Dispatching
 
@@ -103,6 +103,7 @@ class Server:
         self.send_buffer_bytes_max = settings.server.send_buffer_bytes_max
         self.push_rows_max = settings.server.push_rows_max
         self.request_log = RequestLog(settings.log)
+        self._paths = {network_of(part.strip()) for part in settings.server.paths.split(",")} - {NO_NETWORK}
         self._connections_max = min(settings.server.connections_max, _files_allowed(settings.server.connections_max))
 
     # --- listening --------------------------------------------------------------------------------------------------
@@ -126,6 +127,8 @@ class Server:
 
     def _admit(self, connection: socket.socket, address: str) -> None:
         network = network_of(address) if ":" in address else address
+        if network in self._paths:
+            network = NO_NETWORK  # many people share it, and one of them must not use it up for all
         refusal = self._refusal(network)
         if refusal:
             count_in(self.statistics.connections_refused, refusal)
@@ -139,7 +142,7 @@ class Server:
     def _refusal(self, network: str) -> str:
         if self.statistics.connections >= self._connections_max:
             return "connections_max"
-        if self._per_network.get(network, 0) >= self._settings.connections_per_address_max:
+        if network and self._per_network.get(network, 0) >= self._settings.connections_per_address_max:
             return "connections_per_address_max"
         return ""
 

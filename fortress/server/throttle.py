@@ -2,7 +2,8 @@
 
 What is counted is the attempt, whether or not anybody has the username, so that the answers tell nobody which usernames
 exist. An address gets more tries than a login, since many people may share one; an IPv6 customer has 2^64 addresses, so
-there the network counts. Both tables are bounded; the one that failed longest ago is forgotten first.
+there the network counts, and of those who come through a gateway or a load balancer the login alone. Both tables are
+bounded; the one that failed longest ago is forgotten first.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from fortress.errors import LockedOut, Throttled
 COUNTERS_MAX: Final = 65_536
 ADDRESS_FACTOR: Final = 10
 """How many times more failures an address may have than a login."""
+NO_NETWORK: Final = ""
+"""Stands for an address that is not counted."""
 _IPV6_NETWORK_BITS: Final = 64
 
 K = TypeVar("K")
@@ -67,7 +70,7 @@ class Throttle:
 
         Args:
             handle: stands for the username.
-            network: of the peer, from `network_of`.
+            network: of the peer, from `network_of`, or `NO_NETWORK`.
 
         Raises:
             LockedOut: this login is locked for some time; ``facts["until_us"]``.
@@ -85,7 +88,8 @@ class Throttle:
     def failed(self, handle: bytes, network: str, now_s: float) -> float:
         """Count a failed attempt; give the end of the lockout if this one brought it about, else 0."""
         login = self._count(self._logins, handle, now_s, 1)
-        self._count(self._addresses, network, now_s, ADDRESS_FACTOR)
+        if network:
+            self._count(self._addresses, network, now_s, ADDRESS_FACTOR)
         return login.wait_until_s if login.is_locked else 0.0
 
     def succeeded(self, handle: bytes) -> None:

@@ -35,6 +35,17 @@ async def test_hundreds_of_connections_from_one_address_are_cut_at_the_limit() -
             await client.request("whoami", Whoami())
 
 
+@pytest.mark.parametrize("paths", ["127.0.0.1", "192.0.2.1, 127.0.0.1", "::ffff:127.0.0.1"])
+async def test_connections_through_a_gateway_are_not_one_persons(paths: str) -> None:
+    """Its address is named in the settings; the limit of all connections together still holds."""
+    async with running(connections_per_address_max=1, connections_max=3, paths=paths) as world:
+        async with connected(world), connected(world), connected(world):
+            with pytest.raises((OSError, EOFError)):
+                await Client(world, BANK).open()
+        assert world.statistics.connections_refused == {"connections_max": 1}
+        await until(lambda: world.statistics.connections == 0)
+
+
 async def test_the_total_is_limited_too() -> None:
     """Whatever the addresses."""
     async with running(connections_max=2) as world, connected(world), connected(world):

@@ -6,7 +6,7 @@ import pytest
 
 from fortress.config import LoginSettings
 from fortress.errors import LockedOut, Throttled
-from fortress.server.throttle import ADDRESS_FACTOR, Throttle, network_of
+from fortress.server.throttle import ADDRESS_FACTOR, NO_NETWORK, Throttle, network_of
 
 ALICE, BOB = b"a" * 32, b"b" * 32
 HERE = "192.0.2.1"
@@ -113,3 +113,13 @@ def test_memory_is_bounded() -> None:
 def test_an_ipv6_network_counts_as_one(address: str, network: str) -> None:
     """Who has a whole network has one address for this purpose."""
     assert network_of(address) == network
+
+
+def test_who_comes_through_a_gateway_is_counted_by_login_alone(throttle: Throttle) -> None:
+    """Otherwise one person's guesses would lock out everybody who comes the same way."""
+    for number in range(200):
+        for _ in range(10):
+            throttle.failed(number.to_bytes(32, "big"), NO_NETWORK, NOW)
+    throttle.check(ALICE, NO_NETWORK, NOW)
+    with pytest.raises(LockedOut):
+        throttle.check(bytes(32), NO_NETWORK, NOW)
