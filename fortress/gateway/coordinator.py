@@ -35,7 +35,8 @@ UNDECIDED_MAX: Final = 8_192
 MACHINES_MAX: Final = 131_072
 """All payments in memory; beyond, decided ones are left to the ledger and to the banks' questions."""
 ROOM: Final = 4_096
-ODDITIES_PER_S_MAX: Final = 20
+LINES_PER_S_MAX: Final = 20
+"""Lines in the log about what is ignored."""
 PAGE: Final = 1_000
 
 _DECIDED = Phase.decided
@@ -74,8 +75,7 @@ class Coordinator:
         self._undecided: dict[bytes, str] = {}
         self._undecided_of: Counter[str] = Counter()
         self._counts: Counter[str] = Counter()
-        self._oddities = 0
-        self._oddities_s = 0
+        self._ignored = Ignored()
         self._heard: dict[type[Message], Callable[[str, Any], None]] = {
             Submit: self._submitted,
             Vote: self._voted,
@@ -142,26 +142,16 @@ class Coordinator:
     def _voted(self, bank: str, vote: Vote) -> None:
         payment = self.machines.get(vote.id)
         if payment is None or payment.payee != bank:
-            self._note_oddity("vote for an unknown payment", bank, vote.id)
+            self._ignored.note("vote for an unknown payment", bank, vote.id)
         else:
             payment.voted(bank, vote.reason)
 
     def _acknowledged(self, bank: str, acknowledge: Acknowledge) -> None:
         payment = self.machines.get(acknowledge.id)
         if payment is None or bank not in (payment.payer, payment.payee):
-            self._note_oddity("acknowledgement of an unknown payment", bank, acknowledge.id)
+            self._ignored.note("acknowledgement of an unknown payment", bank, acknowledge.id)
         else:
             payment.acknowledged(bank)
-
-    def _note_oddity(self, what: str, bank: str, id: bytes) -> None:
-        """Log what is ignored: a bank that repeats itself after an answer was lost, or one that makes things up."""
-        second = int(asyncio.get_running_loop().time())
-        if second != self._oddities_s:
-            self._oddities_s, self._oddities = second, 0
-        self._oddities += 1
-        self._counts["ignored"] += 1
-        if self._oddities <= ODDITIES_PER_S_MAX:
-            log_event(logger, logging.WARNING, what, bank=bank, payment=id.hex())
 
     # --- Machines ----------------------------------------------------------------------------------------------------
     def _make(self, id: bytes, payer: str, payee: str, *, counted: str, submit: Submit | None = None) -> Payment:
@@ -303,8 +293,32 @@ class Coordinator:
             "payments": {name: counts[name] for name in ("done", "refused", "given_up")},
             "payments_in_doubt": len(self._undecided),
             "payments_unacknowledged": len(self.machines) - len(self._undecided),
-            "messages_ignored": counts["ignored"] + counts["over_limit"],
+            "messages_ignored": self._ignored.count + counts["over_limit"],
         }
+
+
+class Ignored:
+    """What banks say about payments that are not under way, or not theirs: a bank that repeats itself because an answer
+    was lost, or one that makes things up. So many lines a second are logged.
+
+    Attributes:
+        count: of all since the start.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._lines = 0
+        self._second = 0
+
+    def note(self, what: str, bank: str, id: bytes) -> None:
+        """Count one, and log it if this second has a line left."""
+        self.count += 1
+        second = int(asyncio.get_running_loop().time())
+        if second != self._second:
+            self._second, self._lines = second, 0
+        self._lines += 1
+        if self._lines <= LINES_PER_S_MAX:
+            log_event(logger, logging.WARNING, what, bank=bank, payment=id.hex())
 
 
 _FORGOTTEN: Final = Busy("memory is short: what was read for the judging is forgotten already; it is tried again")

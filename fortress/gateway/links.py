@@ -41,7 +41,7 @@ SHUTDOWN_S: Final = 1.0
 ASK_S: Final = 5.0
 QUESTIONS_MAX: Final = 1_024
 """Questions of one side under way at a time; more are `Busy`."""
-ANSWERS_MAX: Final = 64
+ANSWERS_MAX: Final = 256
 """Questions of the other side that are being answered at a time; more are answered `Busy`."""
 FACTS_LENGTH_MAX: Final = 4_096
 

@@ -21,6 +21,7 @@ from cryptography import x509
 from fortress import __version__
 from fortress.errors import (
     BooksBroken,
+    Busy,
     FortressError,
     KeyUnusable,
     LedgerError,
@@ -73,6 +74,14 @@ WARM_UP_AT_ONCE = 500
 EXPIRE_AT_ONCE_MAX = 1_000
 BOOKS_EVERY_S = 60.0
 RESTART_DRAIN_S = 0.5
+HANDLERS = (
+    *session_handlers.HANDLERS,
+    *money_handlers.MONEY_HANDLERS,
+    *reading_handlers.READING_HANDLERS,
+    *administration_handlers.ADMINISTRATION_HANDLERS,
+    *payment_handlers.PAYMENT_HANDLERS,
+    *switch_handlers.SWITCH_HANDLERS,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -127,17 +136,7 @@ class Process:
             notifications=notifications,
             standing=self._standing if control is not None else None,
         )
-        self.dispatcher = Dispatcher(
-            self.node,
-            (
-                *session_handlers.HANDLERS,
-                *money_handlers.MONEY_HANDLERS,
-                *reading_handlers.READING_HANDLERS,
-                *administration_handlers.ADMINISTRATION_HANDLERS,
-                *payment_handlers.PAYMENT_HANDLERS,
-                *switch_handlers.SWITCH_HANDLERS,
-            ),
-        )
+        self.dispatcher = Dispatcher(self.node, HANDLERS)
         self.pairing: Pairing | None = None
         self._parts: Sequence[Part] = ()
         self._imbalance: dict[str, int] = {}
@@ -242,7 +241,7 @@ class Process:
         for approval, operation, command, asked_by in await approvals.undone(bank):
             try:
                 await approvals.carry_out(self.node, approval, operation, command, asked_by)
-            except (Refused, UnknownOperation) as refusal:
+            except (Refused, UnknownOperation, Busy) as refusal:
                 log_event(logger, logging.WARNING, "approved act refused", operation=operation, reason=str(refusal))
         await bank.read(self._erase_people)
         # Who signed in while this node was standby may have lost a role, or been signed out, on the other one since.

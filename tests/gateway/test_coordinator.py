@@ -218,7 +218,7 @@ async def test_votes_and_acknowledgements_from_nowhere_are_ignored(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, message: Any
 ) -> None:
     """Of an unknown payment or of one that this bank has no part in; the log tells, so many lines a second."""
-    monkeypatch.setattr(module, "ODDITIES_PER_S_MAX", 2)
+    monkeypatch.setattr(module, "LINES_PER_S_MAX", 2)
     async with switching(tmp_path) as hub:
         a, b = await hub.enter_both()
         await hub.add("bank-c")
