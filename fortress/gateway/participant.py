@@ -262,10 +262,11 @@ class Outgoing(Leg):
         self.ports.send(Vote(self.id, int(Status.id_reused)))
 
     def _tell(self, verdict: Verdict, hold: Hold | None, now_us: int) -> None:
+        if hold is None:
+            return  # memory has forgotten it: the orders find out by themselves that it is not known
         orders, self.orders = self.orders, []
         posted = verdict.entry if type(verdict.entry) is Posted else None
         for order in orders:
-            assert hold is not None  # whoever follows a leg follows a hold
             order.ended(hold, posted, now_us)
 
 
@@ -317,21 +318,26 @@ class Incoming(Leg):
         """
         if self.phase is not _LEG_PLACING:
             return  # the outcome was quicker
-        if not isinstance(outcome, FortressError) and outcome.status is _OK and hold is not None:
+        status = None if isinstance(outcome, FortressError) else outcome.status
+        if status is _OK and hold is not None:
             if hold.state == _OPEN:
-                self.phase, self.is_placed = _HELD, True
-                self._pause(now_us)
+                self._keep(now_us)
                 self.ports.send(Vote(self.id))
-                return
+            else:
+                self._drop()
         elif self.is_placed:  # the hold stands, whatever this Prepare was
-            self.phase, self.prepare = _HELD, None
-            self._pause(now_us)
-            return
-        elif not isinstance(outcome, FortressError) and outcome.status is not Status.id_too_far_ahead:
-            self.phase = _ENDED
-            self.ports.forget(self)
-            self.ports.send(Vote(self.id, reason_of(outcome)))
-            return
+            self.prepare = None
+            self._keep(now_us)
+        else:
+            self._drop()
+            if isinstance(outcome, Verdict) and status not in (_OK, Status.id_too_far_ahead):
+                self.ports.send(Vote(self.id, reason_of(outcome)))
+
+    def _keep(self, now_us: int) -> None:
+        self.phase, self.is_placed = _HELD, True
+        self._pause(now_us)
+
+    def _drop(self) -> None:
         self.phase = _ENDED
         self.ports.forget(self)
 
@@ -392,19 +398,9 @@ class Order:
         """
         if isinstance(outcome, FortressError):
             self._answer_error(outcome)
-        elif outcome.status is _OK and hold is not None:
-            leg = self.ports.leg_of(self)
-            if leg is None and hold.state != _OPEN:
-                self.ended(hold, None, now_us)
-                return
-            if self.phase is _PLACING:
-                self.phase = _FOLLOWING
-            if leg is None:
-                leg = self.ports.open_leg(self)
-                leg.orders.append(self)
-                leg.recover(now_us)
-            else:
-                leg.orders.append(self)
+        elif outcome.status is _OK:
+            if hold is not None:  # else memory has forgotten it, and the customer asks again in the end
+                self._follow(hold, now_us)
         elif outcome.status is Status.payment_given_up:
             self._given_up(reason_of(outcome), now_us)
         else:
@@ -432,6 +428,20 @@ class Order:
             self.begin()
         else:
             self._answer_error(OutcomeUnknown.code)
+
+    def _follow(self, hold: Hold, now_us: int) -> None:
+        leg = self.ports.leg_of(self)
+        if leg is None and hold.state != _OPEN:
+            self.ended(hold, None, now_us)
+            return
+        if self.phase is _PLACING:
+            self.phase = _FOLLOWING
+        if leg is not None:
+            leg.orders.append(self)
+            return
+        leg = self.ports.open_leg(self)
+        leg.orders.append(self)
+        leg.recover(now_us)
 
     def _given_up(self, reason: int, now_us: int) -> None:
         """Repeat a refusal; after an error go on, at once through history, after a pause from what was just tried."""

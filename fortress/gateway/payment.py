@@ -224,7 +224,7 @@ class Payment:
             outcome: of the placing.
             hold: what the ledger has under this id.
         """
-        if isinstance(outcome, FortressError) or outcome.status is Status.id_too_far_ahead:
+        if isinstance(outcome, FortressError) or not _is_told(outcome, hold):
             self.ports.forget(self)
         elif outcome.status is _OK and hold is not None and hold.state == _OPEN:
             self.phase = _PREPARING
@@ -239,7 +239,7 @@ class Payment:
             outcome: of the commit or abort.
             hold: what the ledger has under this id.
         """
-        if isinstance(outcome, FortressError) or outcome.status is Status.id_too_far_ahead:
+        if isinstance(outcome, FortressError) or not _is_told(outcome, hold):
             self._pause(now_us)
         else:
             self._decided(outcome, hold, now_us)
@@ -318,6 +318,15 @@ class Payment:
     def _pause(self, now_us: int) -> None:
         self.due_us = now_us + self.pause_us
         self.pause_us = min(2 * self.pause_us, PAUSE_MAX_US)
+
+
+def _is_told(verdict: Verdict, hold: Hold | None) -> bool:
+    """Tell whether this is an answer: not about an id from the future, nor about a hold that memory has forgotten."""
+    if verdict.status is Status.id_too_far_ahead:
+        return False
+    if hold is not None or type(verdict.entry) is Refused:
+        return True
+    return verdict.status not in (_OK, Status.payment_already_decided)
 
 
 def outcome_of(verdict: Verdict, hold: Hold | None) -> tuple[int, int]:

@@ -210,7 +210,7 @@ def test_a_prepare_that_comes_after_the_end_is_not_answered(found: Hold) -> None
     assert ports.taken() == [("forget",)]
 
 
-@pytest.mark.parametrize("trouble", [Busy(), TOO_FAR_AHEAD])
+@pytest.mark.parametrize("trouble", [Busy(), TOO_FAR_AHEAD, ok(replayed=True)])
 def test_what_could_not_be_placed_is_no_vote(trouble: Busy | Verdict) -> None:
     """The gateway asks again."""
     ports = Recorder()
@@ -279,6 +279,18 @@ def test_an_order_is_answered_when_its_leg_is_posted() -> None:
     assert ports.taken() == []
 
 
+def test_an_order_whose_end_cannot_be_told_is_answered_in_time() -> None:
+    """The commit was a repeat and memory has forgotten the hold: acknowledged, and the customer asks again."""
+    ports = Recorder()
+    made = following(ports)
+    assert ports.leg is not None
+    ports.leg.outcome(77, 0)
+    ports.leg.ended(Verdict(Status.ok, replayed=True, position=9), None, NOW_US)
+    assert ports.taken() == [("commit", ID), ACKNOWLEDGED, ("forget",)]
+    made.ticked(UNTIL_US)
+    assert ports.taken() == [("error", OutcomeUnknown.code)]
+
+
 def test_orders_that_come_at_once_meet_at_one_leg() -> None:
     """The second one's placing is a repeat; both are answered."""
     ports = Recorder()
@@ -315,6 +327,15 @@ def test_a_repeat_gets_the_answer_that_the_ledger_keeps(found: Hold, answer: tup
     ports = Recorder()
     order(ports).placed(ok(replayed=True), found, NOW_US)
     assert ports.taken() == [("place", ID), answer]
+
+
+def test_a_placing_whose_hold_is_forgotten_is_not_known() -> None:
+    """Nobody can tell what it became; the customer asks again."""
+    ports = Recorder()
+    made = order(ports)
+    made.placed(ok(replayed=True), None, NOW_US)
+    made.ticked(UNTIL_US)
+    assert ports.taken() == [("place", ID), ("error", OutcomeUnknown.code)]
 
 
 def test_an_error_of_this_bank_is_told() -> None:

@@ -131,7 +131,7 @@ def test_what_the_ledger_knows_is_told_to_who_submits_it(
     assert payment.phase is Phase.decided
 
 
-@pytest.mark.parametrize("trouble", [Busy(), TOO_FAR_AHEAD])
+@pytest.mark.parametrize("trouble", [Busy(), TOO_FAR_AHEAD, ok(replayed=True)])
 def test_an_intent_that_could_not_be_written_is_forgotten(trouble: Busy | Verdict) -> None:
     """Nothing was said to anybody; the payer's bank submits again."""
     ports = Recorder()
@@ -198,6 +198,19 @@ def test_a_decision_that_could_not_be_written_is_tried_again(trouble: Busy | Ver
     payment.ticked(payment.due_us)
     assert ports.taken() == [tried]
     assert payment.due_us == NEVER_US
+
+
+@pytest.mark.parametrize("forgotten", [REPLAYED, Verdict(Status.payment_already_decided)])
+def test_nothing_is_told_of_a_hold_that_memory_has_forgotten(forgotten: Verdict) -> None:
+    """It is asked for once more: without the hold nobody knows which way it was decided."""
+    ports = Recorder()
+    payment = Payment(ports, ID, "", "b", NOW_US)
+    payment.inquire()
+    payment.ended(forgotten, None, NOW_US)
+    payment.ticked(payment.due_us)
+    assert ports.taken() == [("abort", ID, UNFINISHED)] * 2
+    payment.ended(forgotten, posted(), NOW_US)
+    assert ports.taken() == [("send", "b", COMMITTED)]
 
 
 def test_the_ledger_has_the_last_word() -> None:
