@@ -54,6 +54,8 @@ from fortress.server.logs import log_event
 ATTEMPTS_SHOWN: Final = 4
 PLACED_MAX: Final = 1_000
 """Attempts looked at to make one page of a customer's list; those of one payment are one row."""
+GONE_S: Final = 5.0
+"""So long a gateway must have been away before anything can be ended without its word; a restart is over sooner."""
 OPEN_MAX: Final = 1_000
 """Payments in doubt that are looked at for one list."""
 
@@ -82,7 +84,7 @@ class BankDoubts:
         bank: its books.
         gateway: the gateway's name.
         ask: asks the gateway.
-        is_connected: tells whether the gateway can be asked.
+        away_s: tells for how long the gateway was not connected; 0 while it is, and while nobody can know.
         drop: takes a leg that was ended by hand off those that are repeated to the gateway until it answers: nobody
             may hear from here that its money is held.
     """
@@ -93,13 +95,13 @@ class BankDoubts:
         *,
         gateway: str,
         ask: AskGateway,
-        is_connected: Callable[[], bool],
+        away_s: Callable[[], float],
         drop: Callable[[bytes], object],
     ) -> None:
         self._bank = bank
         self._gateway = gateway
         self._ask = ask
-        self._is_connected = is_connected
+        self._away_s = away_s
         self._drop = drop
         self._contradicted: dict[bytes, str] = {}
 
@@ -208,8 +210,8 @@ class BankDoubts:
         return replace(view, missing=[self._gateway], act=self._safe_act())
 
     def _safe_act(self) -> str:
-        if self._is_connected():
-            return "none: the gateway is connected and tells the outcome by itself"
+        if self._away_s() < GONE_S:
+            return "none: the gateway tells the outcome by itself"
         return "wait for the gateway; by hand only if it is gone for good, and as its ledger or the other bank says"
 
     # --- Lists -----------------------------------------------------------------------------------------------------
@@ -266,14 +268,14 @@ class BankDoubts:
 
         Raises:
             Refused: ``payment_unknown``; ``payment_already_decided``: it has ended the other way.
-            Busy: the gateway is connected, so nobody need guess.
+            Busy: the gateway is connected or was so a moment ago, and nobody need guess.
         """
         bank, id = self._bank, request.payment
         trace = await trace_of(bank, id)
         if trace is None:
             raise Refused(Status.payment_unknown)
-        if trace.state == PENDING and self._is_connected():
-            raise Busy("the gateway is connected and tells the outcome by itself; by hand only without it")
+        if trace.state == PENDING and self._away_s() < GONE_S:
+            raise Busy("the gateway tells the outcome by itself; by hand only once it is away for good")
         by_hand = Actor(actor.customer, frozenset(("switch",)))
         if request.act == COMMIT:
             verdict = accepted(await bank.commit(CommitPayment(by_hand, id)))

@@ -18,6 +18,7 @@ from fortress.errors import (
     BankUnreachable,
     FortressError,
     GatewayUnreachable,
+    LedgerError,
     MessageInvalid,
     Refused,
     Status,
@@ -69,6 +70,7 @@ class Member:
         self._banks: dict[str, BankState] = {}
         self._disputes = 0
         self._is_on_duty = False
+        self._lost_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._loading: asyncio.Task[None] | None = None
         self._dialer = Dialer(
@@ -76,8 +78,9 @@ class Member:
             introduce=self._introduce,
             on_registered=self._registered,
             on_message=self._heard,
-            on_lost=lambda: None,
+            on_lost=self._lost,
             answer=self._answer,
+            on_fault=self._fail,
         )
         self._ports = MemberPorts(
             self._bank,
@@ -92,7 +95,7 @@ class Member:
             self._bank,
             gateway=settings.gateway.bank,
             ask=self._ask,
-            is_connected=lambda: self._ports.is_connected,
+            away_s=self._away_s,
             drop=lambda id: self._ports.legs.pop(id, None),
         )
         process.node.ports.payments = self
@@ -126,7 +129,9 @@ class Member:
         """Begin to answer for the bank: find what is open, link to the gateway."""
         if not self._is_on_duty:
             self._is_on_duty = True
+            self._lost_s = asyncio.get_running_loop().time()
             self._loading = asyncio.get_running_loop().create_task(self._keep_loaded())
+            self._loading.add_done_callback(self._loading_ended)
             self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
             self._dialer.start()
 
@@ -156,6 +161,15 @@ class Member:
                 wait_s = LOAD_RETRY_S
             await asyncio.sleep(wait_s)
 
+    def _loading_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            self._fail(fault)
+
+    def _fail(self, fault: BaseException) -> None:
+        """End the node after a fault in this part: left like this it would leave payments open for ever."""
+        logger.error("the bank's part in payments failed", exc_info=fault)
+        self._process.fail(LedgerError(f"this node's part in payments between banks failed: {fault!r}"))
+
     # --- The link ----------------------------------------------------------------------------------------------------
     def _introduce(self) -> Register:
         settings, epoch = self._settings, self._bank.engine.epoch
@@ -168,6 +182,15 @@ class Member:
 
     def _registered(self, link: Link) -> None:
         self._ports.connected()
+
+    def _lost(self) -> None:
+        self._lost_s = asyncio.get_running_loop().time()
+
+    def _away_s(self) -> float:
+        """Tell for how long the gateway was not there; 0 while it is, and on a node that does not look for it."""
+        if not self._is_on_duty or self._ports.is_connected:
+            return 0.0
+        return asyncio.get_running_loop().time() - self._lost_s
 
     def _heard(self, link: Link, message: Message) -> None:
         if isinstance(message, Outcome):
