@@ -41,6 +41,7 @@ class Dialer:
         on_message: called with every later message that is none of the link's own.
         on_lost: called when a link that was registered has ended.
         answer: answers the gateway's questions.
+        on_fault: told the error that ended the dialing, which nothing should.
 
     Attributes:
         link: the registered link; None while there is none.
@@ -56,6 +57,7 @@ class Dialer:
         on_message: Callable[[Link, Message], None],
         on_lost: Callable[[], None],
         answer: Answerer,
+        on_fault: Callable[[BaseException], None],
     ) -> None:
         self.link: Link | None = None
         self.registered: Registered | None = None
@@ -65,6 +67,7 @@ class Dialer:
         self._on_message = on_message
         self._on_lost = on_lost
         self._answer = answer
+        self._on_fault = on_fault
         self._task: asyncio.Task[None] | None = None
         self._ending: set[asyncio.Task[None]] = set()
         self._elsewhere = ""
@@ -79,6 +82,7 @@ class Dialer:
         """Begin to dial; on what is begun already, do nothing."""
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._keep())
+            self._task.add_done_callback(self._ended)
 
     def hang_up(self) -> None:
         """End the link and dial no more; ``on_lost`` is called soon, if the link was registered."""
@@ -88,13 +92,17 @@ class Dialer:
         if self._task is not None:
             self._task.cancel()
             self._ending.add(self._task)
-            self._task.add_done_callback(self._ending.discard)
             self._task = None
 
     async def stop(self) -> None:
         """Hang up, and wait until that is done."""
         self.hang_up()
         await asyncio.gather(*self._ending, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._ending.discard(task)
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            self._on_fault(fault)
 
     # --- Dialing ----
     async def _keep(self) -> None:

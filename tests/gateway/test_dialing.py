@@ -31,6 +31,7 @@ class Side:
     def __init__(self, settings: Settings) -> None:
         self.told: list[str] = []
         self.messages: list[Message] = []
+        self.faults: list[BaseException] = []
         self.dialer = Dialer(
             settings,
             introduce=lambda: ME,
@@ -38,6 +39,7 @@ class Side:
             on_message=lambda link, message: self.messages.append(message),
             on_lost=lambda: self.told.append("lost"),
             answer=self._answer,
+            on_fault=self.faults.append,
         )
 
     async def _answer(self, link: Link, about: str, fields: msgspec.Raw) -> object:
@@ -60,7 +62,7 @@ async def dialing_to(*addresses: str, **more: Any) -> AsyncIterator[Side]:
         yield side
     finally:
         await side.dialer.stop()
-        assert side.dialer.link is None
+        assert side.dialer.link is None and side.faults == []
 
 
 async def nowhere() -> str:
@@ -198,3 +200,17 @@ async def test_starting_and_stopping_twice_is_once() -> None:
         side.dialer.start()
         await until(lambda: side.dialer.link, "a link")
         assert len(found.registered) == 2
+
+
+async def test_a_fault_in_dialing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bank that silently dialed no more would leave its payments open for ever."""
+
+    async def broken(*arguments: Any) -> Link:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(dialing, "dial", broken)
+    side = Side(settings("127.0.0.1:1"))
+    side.dialer.start()
+    await until(lambda: side.faults, "a fault")
+    assert isinstance(side.faults[0], RuntimeError)
+    await side.dialer.stop()

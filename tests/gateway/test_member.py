@@ -526,6 +526,38 @@ async def test_stopping_answers_whoever_waits(tmp_path: Path) -> None:
         assert isinstance(await within(answer), OutcomeUnknown)
 
 
+async def test_a_fault_in_this_part_ends_the_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that went on without it would leave payments open for ever."""
+
+    async def broken() -> None:
+        raise RuntimeError("a fault")
+
+    async with member(tmp_path) as bank:
+        bank.member._lay_down()
+        monkeypatch.setattr(bank.member._ports, "load", broken)
+        bank.member._take_up()
+        await until(lambda: bank.process.stopped.is_set(), "the node stops")
+        assert "part in payments" in str(bank.process.failure)
+
+
+async def test_a_ledger_that_cannot_be_read_now_is_read_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Open payments are found when the tables can be read again."""
+    async with member(tmp_path) as bank:
+        bank.member._lay_down()
+        tries = list[int]()
+
+        async def busy() -> None:
+            tries.append(1)
+            raise Busy("not now")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("fortress.gateway.member.LOAD_RETRY_S", 0.0)
+            patch.setattr(bank.member._ports, "load", busy)
+            bank.member._take_up()
+            await until(lambda: len(tries) > 1, "a second try")
+        assert not bank.process.stopped.is_set()
+
+
 # --- Registering and questions ---------------------------------------------------------------------------------------
 async def test_a_bank_tells_where_its_customers_may_be_sent(tmp_path: Path) -> None:
     """Where it listens, unless the settings name other addresses."""
