@@ -148,6 +148,8 @@ STATUS_HINTS: dict[Status, str] = {
     Status.payee_bank_unknown: "'fortress bank list' shows the banks that can be paid",
     Status.exceeds_debit_cap: "try again with a new id after settlement, or send less",
     Status.order_expired: "make a new payment with a new id if it is still wanted",
+    Status.order_signature_required: "sign it, under a new id: 'fortress pay ... --sign' asks for the password",
+    Status.order_signature_invalid: "sign in anew and sign it again: your key was changed, or the order was",
     Status.hold_of_payment: "'fortress payment show ID' tells where it stands",
     Status.bank_unknown: "'fortress bank list' shows the banks",
     Status.window_not_settled: "wait until 'fortress payment list --in-doubt' is empty, then close it again",

@@ -204,6 +204,10 @@ class Contexts:
         except (FileNotFoundError, ValueError, TypeError):
             return None
 
+    def outbox_file(self, context: Context) -> Path:
+        """Give where the payments of a context wait until they are done."""
+        return self._state_folder / f"{context.name}.outbox"
+
     def keep_token(self, context: Context, token: Token) -> None:
         """Keep the token of a session."""
         _write(self._token_file(context), json.dumps(asdict(token)))

@@ -25,7 +25,7 @@ BETWEEN = "Pay between banks"
 CHECK = "Check and understand"
 
 COMMANDS: dict[str, Row] = {
-    "demo": Row(RUN, "a bank on two nodes, with sample people and light load; deletes itself at Ctrl-C", "demo"),
+    "demo": Row(RUN, "two banks and a gateway, two nodes each, with sample people; deletes itself at Ctrl-C", "demo"),
     "init": Row(RUN, "make the folder of a bank or gateway: settings, certificates, keys, empty ledger", "folders"),
     "serve": Row(RUN, "run one node in the foreground", "serving"),
     "gateway": Row(RUN, "run one node of a gateway, which switches payments between banks", "serving"),
@@ -54,6 +54,8 @@ COMMANDS: dict[str, Row] = {
     "pay": Row(USE, "send money", "payments"),
     "deposit": Row(USE, "pay cash in (teller)", "payments"),
     "withdraw": Row(USE, "pay cash out (teller)", "payments"),
+    "payment": Row(USE, "payments between banks: show, list, retry, resolve", "payment"),
+    "outbox": Row(USE, "payments kept until they are done: add, list, show, send, remove", "outbox"),
     "hold": Row(USE, "reserve money: place, post, void, list", "holds"),
     "user": Row(TEND, "customers: add, list, lock, invite, roles, erase", "users"),
     "account": Row(TEND, "accounts: open, list, freeze, limits, close", "accounts"),

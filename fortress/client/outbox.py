@@ -75,7 +75,7 @@ class Outbox:
     def __init__(self, file: OrderFile) -> None:
         self._file = file
         self._on_change: OnChange | None = None
-        self._news = asyncio.Event()
+        self._news: asyncio.Event | None = None
         self._has_progressed = False
         self.obstacle: FortressError | None = None
 
@@ -135,7 +135,8 @@ class Outbox:
         if owner is not None and owner[0] != order.bank:
             raise UsageError(f"this outbox is for the bank {owner[0]!r}, not for {order.bank!r}")
         item = self._file.add(order, signature)
-        self._news.set()
+        if self._news is not None:
+            self._news.set()
         return item
 
     def list(self) -> tuple[OutboxItem, ...]:
@@ -229,31 +230,26 @@ class Outbox:
     async def _serve(self, me: Me, *, until_empty: bool) -> None:
         """Work on all accounts side by side, one task for each that has something to do."""
         tasks: dict[int, asyncio.Task[None]] = {}
+        # of this loop: each run may have its own
+        news = self._news = asyncio.Event()
         try:
             while True:
-                self._news.clear()
+                news.clear()
                 for debit in self._file.accounts_at_work():
                     if debit not in tasks:
                         tasks[debit] = asyncio.create_task(self._serve_account(me, debit))
                 if not tasks and until_empty:
                     return
-                await self._wait(tasks)
+                await _wait(news, tasks)
                 for debit, task in list(tasks.items()):
                     if task.done():
                         del tasks[debit]
                         task.result()
         finally:
+            self._news = None
             for task in tasks.values():
                 task.cancel()
             await asyncio.gather(*tasks.values(), return_exceptions=True)
-
-    async def _wait(self, tasks: dict[int, asyncio.Task[None]]) -> None:
-        """Wait until a task ends, an order is added here, or it is time to look what others have added."""
-        news = asyncio.ensure_future(self._news.wait())
-        try:
-            await asyncio.wait([news, *tasks.values()], timeout=LOOK_EVERY_S, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            news.cancel()
 
     async def _serve_account(self, me: Me, debit: int) -> None:
         """Send the orders on one account in turn, then fetch the receipts that are missing."""
@@ -343,6 +339,15 @@ class Outbox:
         item = self._file.get(id) if self._on_change is not None else None
         if self._on_change is not None and item is not None:
             self._on_change(item)
+
+
+async def _wait(news: asyncio.Event, tasks: dict[int, asyncio.Task[None]]) -> None:
+    """Wait until a task ends, an order is added here, or it is time to look what other processes have added."""
+    added = asyncio.ensure_future(news.wait())
+    try:
+        await asyncio.wait([added, *tasks.values()], timeout=LOOK_EVERY_S, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        added.cancel()
 
 
 def wait_s(failures: int) -> float:

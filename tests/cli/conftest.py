@@ -33,7 +33,9 @@ from fortress.protocol.administration import (
 )
 from fortress.protocol.fields import Done
 from fortress.protocol.money import HoldView
-from fortress.protocol.reading import HeadAnswer, HistoryRow, StatementAnswer
+from fortress.protocol.orders import PaymentOrder
+from fortress.protocol.payments import PaymentStep, PaymentView
+from fortress.protocol.reading import HeadAnswer, HistoryRow, ReceiptAnswer, StatementAnswer
 from fortress.protocol.sessions import SignedIn
 from fortress.protocol.switching import BankView, PositionsAnswer, PositionView, WindowRow, WindowView
 
@@ -98,7 +100,35 @@ def user_answer(username: str = "alice", **more: Any) -> UserAnswer:
     return UserAnswer(**{**values, **more})
 
 
+def order_of(**more: Any) -> PaymentOrder:
+    values: dict[str, Any] = {"bank": "a", "id": ID, "debit": NUMBER, "payee": f"b/{OTHER}", "amount_minor": 1250}
+    return PaymentOrder(**{**values, "currency": "EUR", **more})
+
+
+def payment_view(**more: Any) -> PaymentView:
+    values: dict[str, Any] = {
+        "id": ID,
+        "state": "pending",
+        "payer": f"a/{NUMBER}",
+        "payee": f"b/{OTHER}",
+        "amount_minor": 1250,
+        "currency": "EUR",
+        "reference": "Lunch",
+        "reason": "",
+        "since_us": TIME_US,
+        "missing": ["b"],
+        "act": "wait",
+        "steps": [
+            PaymentStep("b", "prepared", TIME_US + 12_000, 4),
+            PaymentStep("a", "held", TIME_US, 9),
+            PaymentStep("gateway", "intended", TIME_US + 5_000, 7, "late"),
+        ],
+    }
+    return PaymentView(**{**values, **more})
+
+
 HEAD = HeadAnswer("a", 1, 9, bytes(32), TIME_US, bytes(64), bytes(32))
+RECEIPT = ReceiptAnswer(3, b"entry", [bytes(32)], HEAD)
 
 
 class FakeAdministration:
@@ -160,6 +190,10 @@ class FakeSwitching:
         self._bank.note("suspend_bank", bank, resume)
         return Done(9)
 
+    async def resolve_payment(self, payment: bytes, act: str) -> Done:
+        self._bank.note("resolve_payment", payment, act)
+        return Done(9, approval=self._bank.approval)
+
     async def positions(self) -> PositionsAnswer:
         self._bank.note("positions")
         views = [PositionView(bank, "EUR", NUMBER, minor, 0, 1_000_000) for bank, minor in (("a", -500), ("b", 500))]
@@ -204,6 +238,8 @@ class FakeBank:
         self.renewed = 0
         self.is_over = False
         self.replayed = False
+        self.signature = b""
+        self.username = "alice"
         self.administration = FakeAdministration(self)
         self.switching = FakeSwitching(self)
 
@@ -279,9 +315,42 @@ class FakeBank:
     def _payment(self, id: bytes, currency: str = "EUR") -> Payment:
         return Payment(id, "done", 8, datetime(2026, 3, 31, tzinfo=UTC), Money(8750, currency), self.replayed)
 
-    async def pay(self, payee: str, amount: Money, *, reference: str, id: bytes, from_: int | None) -> Payment:
-        self.note("pay", payee, str(amount), reference, from_)
+    bank = "a"
+
+    async def pay(
+        self,
+        payee: str,
+        amount: Money,
+        *,
+        reference: str,
+        id: bytes,
+        from_: int | None,
+        not_after: datetime | None = None,
+    ) -> Payment:
+        self.note("pay", payee, str(amount), reference, from_, *([not_after] if not_after else []))
         return self._payment(id)
+
+    def payment_order(self, payee: str, money: Money, *, from_: int, id: bytes, reference: str) -> PaymentOrder:
+        return order_of(id=id, payee=payee, debit=from_, amount_minor=money.minor, reference=reference)
+
+    async def pay_order(self, order: PaymentOrder, *, order_signature: bytes = b"") -> Payment:
+        self.note("pay_order", order, order_signature)
+        return self._payment(order.id)
+
+    def sign(self, order: PaymentOrder) -> bytes:
+        return self.signature
+
+    async def receipt(self, id: bytes) -> ReceiptAnswer:
+        self.note("receipt", id)
+        return RECEIPT
+
+    async def payment(self, id: bytes, *, everywhere: bool = True) -> PaymentView:
+        self.note("payment", id, everywhere)
+        return payment_view(id=id)
+
+    async def payments(self, *, in_doubt: bool, limit: int) -> list[PaymentView]:
+        self.note("payments", in_doubt, limit)
+        return [payment_view(state="pending" if in_doubt else "done")]
 
     async def deposit(self, account: int, amount: Money, *, reference: str, id: bytes = ID) -> Payment:
         self.note("deposit", account, str(amount), reference)

@@ -43,6 +43,7 @@ def test_a_payment_is_json_for_programs(bank: FakeBank, tell: Tell) -> None:
         "time": "2026-03-31T00:00:00.000000Z",
         "position": 8,
         "replayed": False,
+        "gateway_sequence": None,
     }
 
 
