@@ -14,6 +14,7 @@ from tempfile import mkdtemp
 from typing import Any
 
 import msgspec
+import pytest
 
 from fortress import authority
 from fortress.authority import Kind
@@ -35,9 +36,11 @@ from fortress.gateway.switch import Switch
 from fortress.ledger.model import BANK_ACTOR
 from fortress.pair.link import check_certificate, dialing_context
 from fortress.protocol.switching import AddBank, SuspendBank
+from fortress.server import membership
 from fortress.server.bank import new_id
 from fortress.server.folder import create, open_folder
 from fortress.server.process import Process
+from tests.pair.nodes import Shelf, free_port
 from tests.server.banks import World, until, write_plan
 
 GATEWAY = "gateway"
@@ -253,3 +256,31 @@ async def switching(tmp_path: Path, **flags: str) -> AsyncIterator[Hub]:
     async with AsyncExitStack() as opened:
         opened.push_async_callback(process.stop, deadline_s=2)
         yield Hub(folder, process, opened)
+
+
+@asynccontextmanager
+async def switching_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Hub, Hub]]:
+    """Serve a gateway of two nodes in step; the first is primary."""
+    shelf = Shelf()
+    monkeypatch.setattr(membership, "open_register", lambda *_, **__: shelf)
+    ports = free_port(), free_port()
+    async with AsyncExitStack() as opened:
+        hubs: list[Hub] = []
+        for number, name in enumerate(("one", "two")):
+            folder = tmp_path / name
+            shutil.copytree(gateway_folder(), folder)
+            if number == 0:
+                write_plan(folder, "ada")
+            settings = {
+                "node.name": name,
+                "pair.cluster": "00" * 16,
+                "pair.listen": f"127.0.0.1:{ports[number]}",
+                "pair.peer": f"127.0.0.1:{ports[1 - number]}",
+            }
+            process = await Process.start(open_folder(folder, settings, {}), make_parts=lambda node: [Switch(node)])
+            opened.push_async_callback(process.stop, deadline_s=2)
+            hubs.append(Hub(folder, process, opened))
+            if number == 0:
+                await until(lambda: hubs[0].switch._is_open, "the founder is open")
+        await until(lambda: hubs[0].process.statistics()["state"] == "primary.paired", "in step")
+        yield hubs[0], hubs[1]

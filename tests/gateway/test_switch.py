@@ -33,7 +33,7 @@ from fortress.protocol.accounts import ResolveAnswer
 from fortress.protocol.payments import GetPayment, ListPayments, PaymentStep, ResolvePayment
 from fortress.protocol.switching import CloseWindow, GetWindow, ListWindows
 from fortress.server.bank import new_id
-from tests.gateway.switches import Teller, paid, prepared, submission, switching
+from tests.gateway.switches import Teller, paid, prepared, submission, switching, switching_pair
 from tests.server.banks import DEADLINE_S, until
 
 
@@ -194,6 +194,24 @@ async def test_a_gateway_that_ceases_to_be_primary_ends_its_links(tmp_path: Path
         await until(lambda: hub.switch._is_open)
         a, b = await hub.enter_both()
         assert await a.outcome() == await b.outcome() == Outcome(prepare.id, 0, PaymentUnfinished.code)
+
+
+async def test_the_other_node_of_a_gateway_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Banks are refused by the standby; after a change of roles they find everything at the other node."""
+    async with switching_pair(tmp_path, monkeypatch) as (first, second):
+        a, b = await first.enter_both()
+        done = await paid(a, b)
+        left = await prepared(a, b)
+        assert (await (await second.knock("bank-a")).refused()).code == NotPrimary.code
+        assert first.process.pairing is not None
+        await first.process.pairing.replication.switch_over()
+        await until(lambda: a.reasons and b.reasons and second.switch._is_open)
+        assert (await (await first.knock("bank-a")).refused()).code == NotPrimary.code
+        a, b = await second.enter("bank-a"), await second.enter("bank-b")
+        assert await a.outcome() == await b.outcome() == Outcome(left.id, 0, PaymentUnfinished.code)
+        assert await asked_until_told(b, Inquire((done.id,))) == done
+        assert (await paid(a, b)).sequence > done.sequence
+        assert await second.position_of("bank-a") == (-1_000, 0)
 
 
 async def test_opening_waits_for_a_ledger_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
