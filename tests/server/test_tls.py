@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
@@ -55,6 +56,7 @@ class Heard(asyncio.BufferedProtocol):
         self.calls: list[str] = []
         self.transport: Any = None
         self.is_leaving = False
+        self.on_read: Callable[[], object] = lambda: None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -66,6 +68,7 @@ class Heard(asyncio.BufferedProtocol):
         self.reads.append(bytes(self.buffer[:nbytes]))
         if self.is_leaving:
             self.transport.abort()
+        self.on_read()
 
     def eof_received(self) -> None:
         self.calls.append("eof")
@@ -175,6 +178,23 @@ async def test_a_session_that_ends_in_the_middle_of_a_read_gets_no_more(context:
     pair.session.is_leaving = True
     pair.give(pair.sealed(b"x" * 40_000))
     assert len(pair.session.reads) == 1
+
+
+async def test_a_connection_is_handed_over_in_the_middle_of_a_read(context: ssl.SSLContext) -> None:
+    """The next one gets the rest in its own buffer, and all news from then on; no byte is lost, none comes twice."""
+    pair, second = Pair(context).open(), Heard()
+    sent = bytes(range(256)) * 240
+    first = pair.session
+    first.buffer = pair.tls._plain = memoryview(bytearray(module.RECORD_BYTES_MAX + 10))
+    first.on_read = lambda: pair.tls.hand_over(second)
+    pair.give(pair.sealed(sent))
+    assert len(first.reads) == 1
+    assert b"".join(first.reads + second.reads) == sent
+    pair.tls.pause_writing()
+    pair.tls.resume_writing()
+    pair.give(pair.goodbye())
+    pair.tls.connection_lost(None)
+    assert (first.calls, second.calls) == ([], ["pause", "resume", "eof", "lost"])
 
 
 async def test_large_writes_arrive(context: ssl.SSLContext) -> None:

@@ -8,11 +8,14 @@ import ssl
 
 import pytest
 
-from fortress.errors import HandshakeFailed, MessageTooLarge
+from fortress.errors import Busy, HandshakeFailed, MessageTooLarge
+from fortress.protocol.frames import encode_frame
 from fortress.protocol.money import Transfer
+from fortress.protocol.routes import ROUTE_LABEL, Notice, Route
 from fortress.protocol.sessions import Whoami
 from fortress.server import wire as module
 from fortress.server.session import Session
+from fortress.server.tls import Tls
 from tests.server.world import BANK, Client, World, ask_much, client_tls, connected, running, slow_client, until
 
 ID = bytes(range(16))
@@ -25,13 +28,79 @@ def only_session(world: World) -> Session:
 
 
 async def test_another_bank_is_not_spoken_to() -> None:
-    """The handshake fails; nothing is answered."""
+    """No way leads there from a bank: it says so, and the same of every name."""
     async with running() as world:
-        client = await Client(world, "bank-b").open()
-        with pytest.raises(HandshakeFailed):
-            await client.receive()
-        client.writer.close()
+        for bank in ("bank-b", "nobody"):
+            client = await Client(world, bank).open()
+            with pytest.raises(HandshakeFailed, match=f"no way to a bank '{bank}'"):
+                await client.receive()
+            client.writer.close()
+            await until(lambda: world.statistics.connections == 0)
+        assert world.statistics.sessions_ended == {"bank-unknown": 2}
+
+
+class Taking:
+    """A relay, and what it takes; `finish` and `on_time` are the server's calls."""
+
+    def __init__(self, notice: Notice | None = None) -> None:
+        self.notice = notice
+        self.taken: list[tuple[asyncio.BufferedProtocol, Tls, Route, bytes]] = []
+        self.calls: list[str] = []
+
+    def take(self, session: asyncio.BufferedProtocol, transport: Tls, route: Route, data: bytes) -> Taking | Notice:
+        self.taken.append((session, transport, route, data))
+        return self.notice or self
+
+    def on_time(self, now: float) -> None:
+        self.calls.append("on_time")
+
+    def finish(self) -> None:
+        self.calls.append("finish")
+        self.taken[0][1].abort()
+
+
+async def test_who_wants_another_bank_is_handed_to_the_relay() -> None:
+    """With all that came; the connection stays counted, is watched and ended by who has taken it."""
+    async with running(sweep_s=3600) as world:
+        relay = world.node.ports.relay = Taking()
+        client = Client(world, "bank-b")
+        first = client.core.data_to_send()
+        client.core._unsealed = first
+        await client.open()
+        await until(lambda: relay.taken)
+        [(session, _, route, data)] = relay.taken
+        assert (route, data) == (Route("bank-b"), first)
+        assert session is only_session(world)
+        assert world.statistics.connections == 1
+        only_session(world).on_time(world.server.now() + 10_000)
+        assert relay.calls == ["on_time"]
+        only_session(world).finish()
         await until(lambda: world.statistics.connections == 0)
+        assert relay.calls == ["on_time", "finish"]
+        client.writer.close()
+
+
+async def test_what_a_relay_does_not_take_is_told_why() -> None:
+    """And the connection ends, also if the client leaves it open."""
+    async with running() as world:
+        world.node.ports.relay = Taking(Notice.full)
+        client = await Client(world, "bank-b").open()
+        with pytest.raises(Busy):
+            await client.receive()
+        await until(lambda: world.statistics.connections == 0)
+        client.writer.close()
+        assert world.statistics.sessions_ended == {"full": 1}
+
+
+async def test_a_malformed_route_is_not_answered() -> None:
+    """It ends the connection as any broken handshake does."""
+    async with running() as world:
+        client = Client(world, BANK)
+        client.core._unsealed = encode_frame(ROUTE_LABEL + b"!")
+        await client.open()
+        await client.wait_end()
+        client.writer.close()
+        await until(lambda: world.statistics.sessions_ended == {"HandshakeFailed": 1})
 
 
 @pytest.mark.parametrize("noise", [b"\x00\x05hello", b"\xff\xff" + b"x" * 70_000, b"GET / HTTP/1.1\r\n\r\n" * 2000])
