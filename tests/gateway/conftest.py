@@ -1,4 +1,4 @@
-"""The relay is tested under uvloop, as a gateway runs it, and under asyncio's loop in debug mode."""
+"""What speaks TLS is tested under uvloop, as a gateway runs it, and under asyncio's loop in debug mode."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import pytest
 import uvloop
 
-ON_BOTH = {"test_relay.py"}
+ON_BOTH = {"test_links.py", "test_reception.py", "test_relay.py"}
 
 
 def debugging_loop() -> asyncio.AbstractEventLoop:
