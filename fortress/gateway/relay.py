@@ -233,12 +233,13 @@ class Passage:
             try:
                 self._open(bank, await self._dial(address, bank))
             except (FortressError, OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
-                log_event(
-                    *(logger, logging.INFO, "bank not reached"),
-                    bank=self.route.bank,
-                    address=address,
-                    reason=str(error) or type(error).__name__,
-                )
+                if not self._is_told:  # once for each customer, however often it is tried
+                    log_event(
+                        *(logger, logging.INFO, "bank not reached"),
+                        bank=self.route.bank,
+                        address=address,
+                        reason=str(error) or type(error).__name__,
+                    )
                 continue
             return True
         self._tell_waiting()
