@@ -76,7 +76,7 @@ class Member:
         self._dialer = Dialer(
             settings,
             introduce=self._introduce,
-            on_registered=self._registered,
+            on_registered=lambda link: self._ports.connected(),
             on_message=self._heard,
             on_lost=self._lost,
             answer=self._answer,
@@ -179,9 +179,6 @@ class Member:
         if told:
             own, other = told[0], told[1] if len(told) > 1 else other
         return Register(self._name, settings.node.name, epoch, own, other)
-
-    def _registered(self, link: Link) -> None:
-        self._ports.connected()
 
     def _lost(self) -> None:
         self._lost_s = asyncio.get_running_loop().time()
