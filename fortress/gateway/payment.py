@@ -291,11 +291,10 @@ class Payment:
             self.ports.commit(self)
 
     def _decided(self, verdict: Verdict, hold: Hold | None, now_us: int) -> None:
-        is_mine = self.phase is _DECIDING
+        if self.phase is _DECIDING and not self.reason:
+            self.waiting |= PAYEE  # it voted yes, and is told whatever came of that
         self.phase = _DECIDED
         self.sequence, self.reason = outcome_of(verdict, hold)
-        if is_mine and self.sequence:
-            self.waiting |= PAYEE
         self.pause_us = PAUSE_FIRST_US
         self._tell(now_us)
 

@@ -15,10 +15,10 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from fortress.errors import BooksBroken
+from fortress.errors import BooksBroken, Status
 from fortress.gateway.messages import Acknowledge, Message, Outcome, Vote
-from fortress.ledger.commands import ChangeAccount
-from fortress.ledger.model import BANK_ACTOR
+from fortress.ledger.commands import AbortPayment, ChangeAccount
+from fortress.ledger.model import BANK_ACTOR, SWITCH_ACTOR
 from tests.gateway.world import (
     ALICE,
     AMOUNT,
@@ -63,6 +63,13 @@ def _change(act: str) -> Any:
 
 def _suspend(world: World) -> None:
     world.suspended.add("b")
+
+
+def _give_up_by_hand(world: World) -> None:
+    """Two operators end it in the gateway's ledger, past the machine."""
+    if world.gateway.is_up:
+        command = AbortPayment(SWITCH_ACTOR, PAYMENT, int(Status.payment_given_up))
+        world.gateway.submit(command, lambda verdict, hold, now_us: None)
 
 
 def _take_down(party: str, down_us: int) -> Any:
@@ -125,6 +132,9 @@ SCENARIOS: dict[str, Scenario] = {
         accounts=(("b", BOB, {"owner": 0, "credits_posted": 0}), ("b", 101, {"debits_posted": 2_000})),
         expected=_answers("paid", "refused credit_account_closed"),
         events=((7_500, _change("close")),),
+    ),
+    "it is given up by hand": Scenario(
+        expected=_answers("paid", "refused payment_given_up"), events=((5_500, _give_up_by_hand),)
     ),
     "the gateway goes away": Scenario(events=((8_500, _take_down("g", 8 * SECOND)),)),
     "the gateway's clock is behind": Scenario(events=((0, _late_clock("g")),)),

@@ -41,14 +41,15 @@ def show(scenario: Scenario, result: Result) -> str:
 
 
 def test_the_road_of_a_payment() -> None:
-    """Without a fault: seven messages between three parties, six writes, one answer."""
+    """Without a fault: an order, seven messages between three parties, six writes, one answer."""
     world = World(PAID, {}, is_traced=True)
     world.run()
     assert world.trace is not None
     steps = [" ".join(line.split()[3:]) for line in world.trace]
     assert steps == (
-        "a pay|a write|a answer|g Submit|g write|g answer|b Prepare|b write|b answer|g Vote|g write|g answer|a Outcome|"
-        "b Outcome|a write|b write|a answer|b answer|g Acknowledge|customer paid|g Acknowledge"
+        "a pay|a judge|a write|a answer|g Submit|g judge|g write|g answer|b Prepare|b judge|b write|b answer|"
+        "g Vote|g judge|g write|g answer|a Outcome|a judge|b Outcome|b judge|a write|b write|a answer|b answer|"
+        "g Acknowledge|customer paid|g Acknowledge"
     ).split("|")
 
 

@@ -4,10 +4,11 @@ The machines are the real ones (`fortress.gateway.payment`, `.participant`), and
 they judge on; simulated are the network, the disks, the clock and the customers. One thing happens after the other, at
 times that follow from nothing but what happened before, so a run is told by its faults alone: ``{step: fault}``.
 
-A step is the delivery of one message, one durable write, one answer of a ledger to a machine, one tick of a machine's
-clock. Before a step and after it the party may crash: it loses what is not durable, its machines, and the messages to
-it until it is back, as a new primary that knows its ledger and nothing else. A write makes durable what was judged up
-to then, as a group commit does; what was judged and not written is lost with the party.
+A step is the delivery of one message, one judgement, one durable write, one answer of a ledger to a machine, one tick
+of a machine's clock. Before a step and after it the party may crash: it loses what is not durable, its machines, and
+the messages to it until it is back, as a new primary that knows its ledger and nothing else. A write makes durable what
+was judged up to then, as a group commit does; what was judged and not written is lost with the party. A ledger may be
+too busy to judge, and a write may be slow.
 
 While it runs the world compares the three ledgers at every write; what a customer is told is held against them at that
 moment, and once more at the end.
@@ -23,7 +24,7 @@ from heapq import heappop, heappush
 from operator import attrgetter
 from typing import Any
 
-from fortress.errors import FortressError, Status
+from fortress.errors import Busy, FortressError, Status
 from fortress.gateway import messages
 from fortress.gateway.messages import Message, Prepare, Submit
 from fortress.gateway.participant import Incoming, Leg, Order, OrderPhase, Outgoing
@@ -47,11 +48,14 @@ PATIENCE_US = 1500 * MS  # how long a customer waits for the bank
 REPEAT_US = 5 * SECOND
 DEADLINE_US = 3 * SECOND
 OVERTAKEN_US, LATE_US = 5 * MS, 10 * SECOND
+SLOW_US = 4 * SECOND  # a write while all others lose patience
 STEPS_MAX, ASKS_MAX, ATTEMPTS_MAX = 5_000, 60, 200
 
 MESSAGE_FAULTS = ("lost", "twice", "echo", "overtaken", "late")
 CRASHES = tuple(f"crash {when} {down}" for when in ("before", "after") for down in DOWN_US)
 DELIVERY = MESSAGE_FAULTS + CRASHES
+WRITING = ("slow", *CRASHES)
+JUDGING = ("busy",)
 ANSWERING = ("lost", "late")
 
 PAYMENT = uid(NOW_US)
@@ -157,7 +161,10 @@ class Party:
 
     # --- Its disk ----------------------------------------------------------------------------------------------------
     def submit(self, command: Any, answered: Callable[[Any, Hold | None, int], None]) -> None:
-        """Judge now; answer once it is durable."""
+        """Judge now; answer once it is durable. A ledger that is busy judges nothing."""
+        if self.world.fault(JUDGING, self, "judge"):
+            self.world.after(0, self, lambda: answered(Busy(), None, self.world.now_us))
+            return
         verdict = self.ledger.judge(command, self.world.now_us)
         id = command.id
         self.answers.append(lambda: answered(verdict, self.ledger.state.hold(id), self.world.now_us))
@@ -536,24 +543,28 @@ class World:
                 what()
             elif party.is_up and party.life == life:
                 if what != party.tick or party.is_due():
-                    self._step(party, what, CRASHES, what.__name__.replace("<lambda>", "answer"))
+                    self._step(party, what, what.__name__.replace("<lambda>", "answer"))
                 else:  # what it was armed for has come to an end: no step
                     party.tick_us = NEVER_US
                 party.arm()
         raise Violation("it does not come to rest")
 
-    def _step(self, party: Party, what: Callable[[], None], options: tuple[str, ...], name: str) -> None:
-        """Do one step, with the crash that the run's faults have for it."""
-        fault = self._fault(options, party, name)
+    def _step(self, party: Party, what: Callable[[], None], name: str) -> None:
+        """Do one step, with the fault that the run has for it."""
+        fault = self.fault(WRITING if name == "write" else CRASHES, party, name)
         if not fault:
             what()
+            return
+        if fault == "slow":
+            self.after(SLOW_US, party, what)
             return
         _, when, down = fault.split(" ", 2)
         if when == "after":
             what()
         self.crash(party, DOWN_US[down])
 
-    def _fault(self, options: tuple[str, ...], party: Party | None, name: str) -> str:
+    def fault(self, options: tuple[str, ...], party: Party | None, name: str) -> str:
+        """Count one more thing that may go wrong in these ways; give the way in which it does, or nothing."""
         if not self.is_faulty:
             return ""
         self.options.append(options)
@@ -610,7 +621,7 @@ class World:
     def _arrive(self, party: Party, take: Callable[[], None], again: Callable[[int], None], name: str) -> None:
         if not party.is_up:
             return
-        fault = self._fault(DELIVERY, party, name)
+        fault = self.fault(DELIVERY, party, name)
         if fault == "lost":
             return
         if fault in ("overtaken", "late"):
@@ -654,7 +665,7 @@ class World:
         """Put an answer on its way to the customer."""
 
         def arrive() -> None:
-            fault = self._fault(ANSWERING, None, answer)
+            fault = self.fault(ANSWERING, None, answer)
             if fault == "late":
                 self._push(self.now_us + LATE_US, None, arrive)
             elif not fault:
