@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -18,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,7 +39,8 @@ from fortress.protocol import schnorr
 from fortress.protocol.accounts import Profile
 from fortress.server import folder as folders
 from fortress.server.bank import Person, new_id, now_us
-from fortress.server.login import LoginDesk
+
+PORTS = (20_000, 32_000)from fortress.server.login import LoginDesk
 from fortress.server.process import GC_THRESHOLDS
 
 BANK_ID = "bench"
@@ -92,11 +94,12 @@ class Plan:
 
 
 def free_port() -> int:
-    """Find a free port on loopback."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Find a free port on loopback, below those that the kernel gives to outgoing connections: none takes it since."""
+    while True:
+        port = random.SystemRandom().randrange(*PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def make_folder(folder: Path, plan: Plan) -> None:

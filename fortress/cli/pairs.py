@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fortress.cli.children import Child
 from fortress.cli.output import Json
-from fortress.errors import Unreachable
+from fortress.errors import AddressInUse, Unreachable
 
 if TYPE_CHECKING:
     from fortress.cli.bootstrap import Administrator
     from fortress.config import Value
 
 HOST: Final = "127.0.0.1"
+PORTS: Final = range(20_000, 32_000)
 START_S_MAX: Final = 90.0
 LOOK_S_MAX: Final = 1.0
 LOOK_EVERY_S: Final = 0.25
@@ -158,12 +161,15 @@ def free_port() -> int:
 
 
 def free_ports(count: int) -> list[int]:
-    """Find ports that nobody listens on right now, no two the same."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind((HOST, 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
+    """Find ports that nobody listens on right now, no two the same.
+
+    They lie below those that the kernel gives to outgoing connections, so none is taken before it is listened on.
+    """
+    found: list[int] = []
+    for port in random.sample(PORTS, len(PORTS)):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((HOST, port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise AddressInUse(f"{count} free ports were not found")
