@@ -39,8 +39,7 @@ from fortress.protocol import schnorr
 from fortress.protocol.accounts import Profile
 from fortress.server import folder as folders
 from fortress.server.bank import Person, new_id, now_us
-
-PORTS = (20_000, 32_000)from fortress.server.login import LoginDesk
+from fortress.server.login import LoginDesk
 from fortress.server.process import GC_THRESHOLDS
 
 BANK_ID = "bench"
@@ -91,6 +90,9 @@ class Plan:
     def is_gateway(self) -> bool:
         """Whether banks register there."""
         return "switch.listen" in (self.settings or {})
+
+
+PORTS = (20_000, 32_000)
 
 
 def free_port() -> int:
