@@ -43,8 +43,10 @@ INCONCLUSIVE: Final = {
     ("approve", Status.approval_already_decided),
     ("create_user", Status.id_reused),
     ("invite", Status.id_reused),
+    ("pay", Status.order_signature_invalid),
+    ("transfer", Status.order_signature_invalid),
 }
-"""Refusals of a repeat that may come from the earlier try having been done."""
+"""Refusals of a repeat that say nothing of an earlier try: it may have been done, with the key that was right then."""
 UNDECIDED: Final = (OutcomeUnknown, DeadlinePassed)
 ELSEWHERE: Final = (NotPrimary, ShuttingDown, NoPrimary)
 AGAIN: Final = (Busy, Unreachable, *ELSEWHERE, *UNDECIDED)

@@ -57,8 +57,6 @@ SignIn = Callable[[], AbstractAsyncContextManager[Me]]
 """Connects and signs in; called again after failures, and left at the end."""
 OnChange = Callable[[OutboxItem], object]
 
-NOT_FINAL: Final = frozenset({Status.id_too_far_ahead})
-"""Refusals that end by themselves: the clock that made the id is ahead, and time passes."""
 NOTHING_DONE: Final = (RetryableError, AuthenticationError, MessageInvalid, UnknownOperation)
 """With these the bank, or the way to it, says that this try did nothing, unless they are of `DOUBTFUL`."""
 DOUBTFUL: Final = (OutcomeUnknown, DeadlinePassed)
@@ -271,14 +269,16 @@ class Outbox:
     async def _send(self, me: Me, item: OutboxItem) -> bool:
         """Try to have an order carried out; tells whether it has its terminal answer."""
         was_doubtful = item.state is OrderState.sent
-        signature = item.signature or me.sign(item.order)
+        signature = item.signature
+        if not signature or item.outcome.code == refusal_code(Status.order_signature_invalid):
+            signature = me.sign(item.order) or signature  # the key was changed since
         sent = self._move(item, OrderState.sent, signature=signature)
         if sent is None:
             return True  # somebody took it out
         try:
             payment = await me.pay_order(sent.order, order_signature=signature)
         except Refused as refusal:
-            if refusal.status not in NOT_FINAL:
+            if not _is_open(refusal.status, was_doubtful=was_doubtful):
                 state = OrderState.expired if refusal.status is Status.order_expired else OrderState.refused
                 self._move(sent, state, _outcome_of(refusal))
                 return True
@@ -339,6 +339,15 @@ class Outbox:
         item = self._file.get(id) if self._on_change is not None else None
         if self._on_change is not None and item is not None:
             self._on_change(item)
+
+
+def _is_open(status: Status, *, was_doubtful: bool) -> bool:
+    """Tell whether a refusal leaves open what becomes of an order.
+
+    One of an id from the future ends by itself. One of the signature is given before the bank looks whether the order
+    was done already, with the key that was right then.
+    """
+    return status is Status.id_too_far_ahead or (was_doubtful and status is Status.order_signature_invalid)
 
 
 async def _wait(news: asyncio.Event, tasks: dict[int, asyncio.Task[None]]) -> None:

@@ -178,7 +178,7 @@ def judge_move(books: Books, command: MoveMoney, now_us: int) -> Verdict:
         assert debit is not None and credit is not None
         if command.value_date and not _is_value_date(command.value_date, now_us):
             status = Status.value_date_invalid
-        elif debit.signed_orders_only and not command.order_signature and command.actor.customer == debit.owner:
+        elif debit.signed_orders_only and not command.order_signature and _is_order(command, debit):
             status = Status.order_signature_required
         else:
             status, facts = check_money(debit, credit, command.amount, now_us)
@@ -209,6 +209,11 @@ def judge_move(books: Books, command: MoveMoney, now_us: int) -> Verdict:
             command.order_signature,
         ),
     )
+
+
+def _is_order(command: MoveMoney, debit: Account) -> bool:
+    """Tell whether this is a payer's order; cash paid out at the counter is the bank's own act."""
+    return command.kind == _TRANSFER or command.actor.customer == debit.owner
 
 
 def move_digest(command: MoveMoney) -> bytes:

@@ -10,7 +10,7 @@ from functools import partial
 from operator import attrgetter
 from typing import Any
 
-from fortress.errors import FortressError, Refused, Status
+from fortress.errors import FortressError, Status
 from fortress.ledger import entries as codec
 from fortress.ledger.commands import MoveBatch, MoveMoney, PlaceHold, PostHold, ReleaseHold, ReverseMoney
 from fortress.ledger.entries import Posted
@@ -18,10 +18,11 @@ from fortress.ledger.model import HoldState, TransferKind
 from fortress.ledger.rules import Verdict
 from fortress.protocol import money
 from fortress.protocol.fields import Answer
-from fortress.protocol.orders import Order, verify_order
+from fortress.protocol.orders import Order
 from fortress.server.bank import Bank, accepted, refusal
 from fortress.server.handlers import Handler, hot
 from fortress.server.node import Node
+from fortress.server.order_signatures import check_signature
 from fortress.server.session import Session
 
 _OK = Status.ok
@@ -83,10 +84,7 @@ async def _transfer_signed(command: MoveMoney, node: Node, session: Session, r: 
         reference=r.reference,
         value_date=r.value_date,
     )
-    customer = await node.bank.customer(session.customer)
-    signing_key = customer.signing if customer is not None else b""
-    if not verify_order(order, signature=r.order_signature, signing_key=signing_key):
-        raise Refused(Status.order_signature_invalid)
+    await check_signature(node.bank, session.customer, order, r.order_signature)
     verdict = accepted(await node.bank.commit(command))
     return money.TransferAnswer(verdict.position, verdict.time_us, verdict.entry.debit_balance, verdict.replayed)
 

@@ -12,7 +12,7 @@ from fortress.ledger.commands import MoveMoney, PlacePayment
 from fortress.ledger.model import TransferKind
 from fortress.ledger.rules import Verdict
 from fortress.protocol.fields import Done
-from fortress.protocol.orders import PaymentOrder, verify_order
+from fortress.protocol.orders import PaymentOrder
 from fortress.protocol.payments import (
     GetPayment,
     ListPayments,
@@ -27,6 +27,7 @@ from fortress.server import approvals
 from fortress.server.bank import now_us, refusal
 from fortress.server.handlers import Handler, hot, plain
 from fortress.server.node import Node
+from fortress.server.order_signatures import check_signature
 from fortress.server.ports import Paid, Payments, Switch
 from fortress.server.reading_handlers import default_account
 from fortress.server.session import Session
@@ -58,10 +59,7 @@ async def _pay_checked(request_id: int, node: Node, session: Session, request: P
             reference=r.reference,
             not_after_us=r.not_after_us,
         )
-        customer = await bank.customer(session.customer)
-        signing_key = customer.signing if customer is not None else b""
-        if not verify_order(order, signature=r.order_signature, signing_key=signing_key):
-            raise Refused(Status.order_signature_invalid)
+        await check_signature(bank, session.customer, order, r.order_signature)
     is_late = 0 < r.not_after_us < now_us() and _is_own(node, r)
     if is_late and await bank.known(r.id) is None:  # a repeat of what was done in time gets its answer
         raise Refused(Status.order_expired, {"not_after_us": r.not_after_us})

@@ -244,6 +244,24 @@ async def test_whether_a_doubtful_order_is_too_late_the_bank_decides(
     assert outbox.get(unsent.id).tries == 0
 
 
+@pytest.mark.parametrize("fault", ["cut_before", "cut_after"])
+async def test_a_key_that_was_changed_meanwhile_hides_no_payment(
+    outbox: Outbox, sign_in: SignIn, node: FakeNode, books: Books, fault: str
+) -> None:
+    """The bank refuses the old signature before it looks whether the order was done; so it is signed anew."""
+    old = LoginKey(b"o" * 32)
+    books.users["alice"].signing = old.signing_public()
+    order = order_of()
+    item = outbox.add(order, sign_order(order, old.signing_seed))
+    node.faults["pay"] = [fault, *["cut_before"] * 500]
+    await run_until(outbox, sign_in, lambda: outbox.get(item.id).outcome.code)
+    books.users["alice"].signing = LoginKey(ALICE_SEED).signing_public()
+    node.faults["pay"] = []
+    await outbox.run(sign_in, deadline_s=DEADLINE_S)
+    assert states(outbox) == ["done"] and paid(books) == [item.id]
+    assert outbox.get(item.id).signature == sign_order(order, LoginKey(ALICE_SEED).signing_seed)
+
+
 async def test_an_id_from_the_future_waits(
     outbox: Outbox, sign_in: SignIn, monkeypatch: pytest.MonkeyPatch, books: Books
 ) -> None:

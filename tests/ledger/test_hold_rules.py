@@ -47,7 +47,7 @@ alice  alice    bob    10     EUR      0       expiry_in_the_past
 alice  alice    bob    10     EUR      366     ok
 alice  alice    bob    10     EUR      367     expiry_in_the_past
 alice  strict   bob    10     EUR      1       order_signature_required
-teller strict   bob    10     EUR      1       ok
+teller strict   bob    10     EUR      1       order_signature_required
 alice  limited  bob    101    EUR      1       exceeds_limit_per_payment
 alice  frozen   bob    10     EUR      1       debit_account_frozen
 alice  bob      alice  10     EUR      1       debit_account_unknown

@@ -88,7 +88,9 @@ teller        deposit    cash     fees    10     EUR      account_kind_not_allow
 teller        deposit    dollars  alice   10     USD      currency_mismatch
 teller        deposit    alice    bob     10     EUR      account_kind_not_allowed
 teller        withdrawal cash     alice   10     EUR      account_kind_not_allowed
-teller        transfer   strict   bob     10     EUR      ok
+teller        transfer   strict   bob     10     EUR      order_signature_required
+teller        withdrawal strict   cash    10     EUR      ok
+alice         withdrawal strict   cash    10     EUR      order_signature_required
 teller        transfer   alice    bob     701    EUR      exceeds_available
 teller        transfer   limited  bob     101    EUR      exceeds_limit_per_payment
 administrator transfer   bob      alice   400    EUR      ok
