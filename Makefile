@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+WORKERS ?= 2
 FUZZ_S ?= 60
 SIMULATE_S ?= 600
 WORLDS ?= 500000
@@ -35,7 +36,7 @@ house: setup ## check the rules of the house: imports, sizes, signs, test map
 	$(BIN)/python -m pytest -q tests/test_house.py
 
 test: style types coverage ## all checks and tests; the same command that CI runs
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 coverage: setup ## every branch of each pure module, by its own test file
 	$(BIN)/python -m tests.pure_coverage
