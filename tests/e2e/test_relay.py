@@ -337,6 +337,8 @@ async def test_the_gateway_reads_nothing(world: World, monkeypatch: pytest.Monke
                 "mail": NAME.email.encode(),
                 "agent": b"Ada's telephone",
                 "token": me.signed_in.token.encode(),
+                "seed": SEED,
+                "secret": secret_from_seed(SEED),
                 "public key": public_key(secret_from_seed(SEED)),
                 "sum": pack(amount_minor),
                 "account": pack(OWN),
