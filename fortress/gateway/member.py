@@ -208,9 +208,10 @@ class Member:
         own, found = self._banks.get(self._name), self._banks.get(bank)
         if found is None:
             return Refused(Status.payee_bank_unknown, {"bank": bank})
-        suspended = next((each for each in (own, found) if each is not None and each.state == SUSPENDED), None)
-        if suspended is not None:
-            return Refused(Status.bank_suspended, {"bank": suspended.bank})
+        if found.state == SUSPENDED:
+            return Refused(Status.bank_suspended, {"bank": bank})
+        if own is not None and own.state == SUSPENDED:
+            return Refused(Status.bank_suspended, {"bank": self._name})
         return None if found.is_connected else BankUnreachable("", {"bank": bank})
 
     def _disputed(self, leg: Leg, status: Status) -> None:

@@ -9,6 +9,7 @@ then anyway, for a full disk may have told a customer an error about a hold that
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
@@ -22,7 +23,7 @@ from fortress.ledger.entries import HoldPlaced
 from fortress.ledger.model import SWITCH_ACTOR, HoldState
 from fortress.ledger.payment_queries import PaymentFound
 from fortress.ledger.rules import Verdict
-from fortress.server.bank import Bank, now_us
+from fortress.server.bank import Bank
 from fortress.server.logs import Field, RequestLog
 
 LEGS_MAX: Final = 131_072
@@ -31,6 +32,11 @@ PAGE: Final = 1_000
 
 _OPEN = int(HoldState.open)
 _OK = Status.ok
+
+
+def clock_us() -> int:
+    """Tell the time of the machines, in microseconds: how long is waited must not depend on who sets the clock."""
+    return time.monotonic_ns() // 1000
 
 
 class MemberLegs(BankPorts):
@@ -69,7 +75,7 @@ class MemberLegs(BankPorts):
         if leg is not None:
             leg.prepared(prepare)
         elif len(self.legs) < LEGS_MAX:
-            incoming = Incoming.begin(self, prepare, now_us())
+            incoming = Incoming.begin(self, prepare, clock_us())
             self.legs[prepare.id] = incoming
             incoming.place()
 
@@ -77,12 +83,12 @@ class MemberLegs(BankPorts):
         """Carry out what the gateway decided; what is not open here is found in the ledger."""
         leg = self.legs.get(outcome.id)
         if leg is None:
-            leg = self.legs[outcome.id] = Incoming(self, outcome.id, now_us())
+            leg = self.legs[outcome.id] = Incoming(self, outcome.id, clock_us())
         leg.outcome(outcome.sequence, outcome.reason)
 
     def connected(self) -> None:
         """Ask for every outcome that is not known, now that the gateway can be asked."""
-        now = now_us()
+        now = clock_us()
         for leg in tuple(self.legs.values()):
             leg.connected(now)
 
@@ -95,7 +101,7 @@ class MemberLegs(BankPorts):
         after, is_last = b"", False
         while not is_last:
             found, after = await self._bank.open_payments(PAGE, after)
-            is_last, now = not after, now_us()
+            is_last, now = not after, clock_us()
             for payment in found:
                 if payment.hold.id not in self.legs:
                     leg = self.legs[payment.hold.id] = self._found_leg(payment, now)
@@ -138,7 +144,7 @@ class MemberLegs(BankPorts):
 
     def _ended(self, leg: Leg, outcome: Verdict | FortressError) -> None:
         self._note("outcome", leg, outcome)
-        leg.ended(outcome, self._state.hold(leg.id), now_us())
+        leg.ended(outcome, self._state.hold(leg.id), clock_us())
 
     def _note(self, step: str, leg: Leg, outcome: Verdict | FortressError) -> None:
         """Log what was done for a payment; what it was refused for elsewhere is its result, too."""
@@ -149,7 +155,7 @@ class MemberLegs(BankPorts):
         else:
             code = leg.reason if leg.reason >= REFUSED_CODE_BASE else leg.reason and REFUSED_CODE_BASE + leg.reason
         orders = leg.orders if isinstance(leg, Outgoing) else []
-        self._log().note_payment(step, leg.id, code, us=now_us() - leg.since_us, **attempt_of(orders))
+        self._log().note_payment(step, leg.id, code, us=clock_us() - leg.since_us, **attempt_of(orders))
 
     def dispute(self, leg: Leg, status: int) -> None:
         """Report that the outcome told contradicts this ledger."""
@@ -179,11 +185,11 @@ class MemberLegs(BankPorts):
         if hold is None and isinstance(outcome, Verdict) and outcome.status is _OK:
             outcome = Busy("memory is short; try again")  # what was read for the judging is forgotten already
         if hold is None or hold.state == _OPEN or hold.position <= self._committer.committed_position:
-            told(outcome, hold, now_us())
+            told(outcome, hold, clock_us())
             return
 
         def committed(found: Verdict | FortressError) -> None:
-            told(found, None if isinstance(found, FortressError) else hold, now_us())
+            told(found, None if isinstance(found, FortressError) else hold, clock_us())
 
         self._committer.when_committed(hold.position, committed, outcome)
 

@@ -21,12 +21,13 @@ from fortress.errors import (
     FortressError,
     NotPrimary,
     OutcomeUnknown,
+    Refused,
     Status,
     error_from_wire,
 )
 from fortress.gateway import member_legs
 from fortress.gateway.links import Link
-from fortress.gateway.member_legs import MemberLegs, attempt_of
+from fortress.gateway.member_legs import MemberLegs, attempt_of, clock_us
 from fortress.gateway.messages import Submit
 from fortress.gateway.participant import Leg, Order, OrderPhase, Outgoing
 from fortress.ledger import entries as codec
@@ -34,12 +35,14 @@ from fortress.ledger.commands import PlacePayment
 from fortress.ledger.entries import FactPairs, Posted
 from fortress.ledger.rules import Verdict
 from fortress.protocol.payments import PaymentAnswer
-from fortress.server.bank import Bank, now_us
+from fortress.server.bank import Bank
 from fortress.server.logs import RequestLog, log_event
 from fortress.server.ports import Paid
 
 ORDERS_MAX: Final = 65_536
 """Customers waiting for the outcome of a payment; more are answered `Busy`."""
+ATTEMPTS_MAX: Final = 1_000
+"""Attempts of one payment; one that was given up so often is refused, since finding its end takes ever longer."""
 
 logger = logging.getLogger(__name__)
 
@@ -117,13 +120,13 @@ class MemberPorts(MemberLegs):
         """
         if len(self.orders) >= ORDERS_MAX or len(self.legs) >= member_legs.LEGS_MAX:
             raise Busy("too many payments wait for their outcome")
-        order = CustomerOrder(self, command, answered, now_us() + self._wait_us)
+        order = CustomerOrder(self, command, answered, clock_us() + self._wait_us)
         self.orders[order] = None
         order.begin()
 
     def tick(self) -> None:
         """Do what is due: ask again, try again, tell customers who waited long enough."""
-        now = now_us()
+        now = clock_us()
         for leg in [leg for leg in self.legs.values() if leg.due_us <= now]:
             leg.ticked(now)
         due = [order for order in self.orders if order.due_us <= now]
@@ -159,7 +162,8 @@ class MemberPorts(MemberLegs):
     def place(self, order: Order) -> None:
         """Hold the payer's money; nothing new is begun that is known to be refused or not to arrive."""
         asked = _customers(order)
-        objection = self._objection(asked.command)
+        is_worn = order.attempt >= ATTEMPTS_MAX
+        objection = Refused(Status.payment_given_up) if is_worn else self._objection(asked.command)
         if objection is None:
             self._place(asked)
             return
@@ -168,7 +172,7 @@ class MemberPorts(MemberLegs):
             if is_known:
                 self._place(asked)
             else:
-                order.placed(objection, None, now_us())
+                order.placed(objection, None, clock_us())
 
         self._look(asked, looked)
 
@@ -182,7 +186,7 @@ class MemberPorts(MemberLegs):
         c = _customers(order).command
         bank, _, number = c.counterparty.partition("/")
         submit = Submit(order.id, c.debit, bank, int(number), c.amount, c.currency, c.reference)
-        leg = self.legs[order.id] = Outgoing(self, submit, now_us())
+        leg = self.legs[order.id] = Outgoing(self, submit, clock_us())
         self._log().note_payment("submit", order.id, OK, payee_bank=bank, **attempt_of([order]))
         return leg
 
@@ -252,7 +256,7 @@ class MemberPorts(MemberLegs):
         if order.phase is OrderPhase.answered:
             self._answer(order, error)
         else:
-            order.placed(error, None, now_us())
+            order.placed(error, None, clock_us())
 
 
 def _customers(order: Order) -> CustomerOrder:

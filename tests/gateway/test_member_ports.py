@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from fortress.errors import Busy, FortressError, IntegrityFailed, NotPrimary, OutcomeUnknown
+from fortress.errors import Busy, FortressError, IntegrityFailed, NotPrimary, OutcomeUnknown, Refused, Status
+from fortress.gateway import member_ports
 from fortress.gateway.messages import Outcome, Submit
 from fortress.gateway.participant import attempt_id
 from tests.gateway.gateways import gateway
@@ -138,3 +139,24 @@ async def test_an_order_is_answered_once(tmp_path: Path) -> None:
         await until(lambda: len(told) >= 3, "answers")
         await asyncio.sleep(0)
         assert [done(answer).gateway_sequence for answer in told] == [7, 7, 7]
+
+
+async def test_a_payment_given_up_too_often_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its end would take ever longer to find; nothing was paid, and what was paid within the bound is still found."""
+    monkeypatch.setattr(member_ports, "ATTEMPTS_MAX", 2)
+    async with member(tmp_path, gateway__wait_ms="100") as bank:
+        command, paid = bank.command(), bank.command()
+        for attempt in range(2):
+            answer = bank.pay(command)
+            submit = await bank.submitted()
+            assert submit.id == attempt_id(command.id, attempt)
+            await bank.decide(submit.id, 0, Busy.code)
+            assert isinstance(await within(answer), Busy)
+        before = bank.position
+        told = await within(bank.pay(command))
+        assert isinstance(told, Refused) and told.status is Status.payment_given_up
+        assert bank.position == before
+        await within(bank.pay(paid))
+        await bank.decide((await bank.submitted()).id, 7)
+        monkeypatch.setattr(member_ports, "ATTEMPTS_MAX", 0)
+        assert done(await within(bank.pay(paid))).gateway_sequence == 7
