@@ -39,6 +39,8 @@ Faults = dict[int, str]
 OTHER = uid(NOW_US)
 UNKNOWN = bytes(16)
 FOUND_MAX = 5
+STORMS = 2_000
+RATES = (0.05, 0.1, 0.3)
 
 
 # --- Scenarios -------------------------------------------------------------------------------------------------------
@@ -175,6 +177,26 @@ def one_more(faults: Faults, options: list[tuple[str, ...]]) -> Iterator[Faults]
             yield {**faults, step: fault}
 
 
+class Storm(dict[int, str]):
+    """Faults at many steps, drawn as they come; afterwards the schedule of the run that it made.
+
+    Args:
+        rate: of the steps that have a fault, among the first ``steps``.
+    """
+
+    def __init__(self, seed: int, *, rate: float, steps: int = 120) -> None:
+        super().__init__()
+        self.chance = random.Random(seed)
+        self.rate = rate
+        self.steps = steps
+
+    def draw(self, step: int, options: tuple[str, ...]) -> str:
+        """Give the fault of a step, or nothing."""
+        if step < self.steps and self.chance.random() < self.rate:
+            self[step] = self.chance.choice(options)
+        return self.get(step, "")
+
+
 @dataclass
 class Result:
     """How many schedules were run, by their number of faults, and which violated something."""
@@ -245,8 +267,14 @@ def _explore_from(name: str, faults: Faults) -> Result:
     return Exploration(SCENARIOS[name], 3).run(faults)
 
 
+def _storm(name: str, seed: int) -> list[tuple[Faults, str]]:
+    storm = Storm(seed, rate=RATES[seed % len(RATES)])
+    _, violation = outcome_of_run(SCENARIOS[name], storm)
+    return [(dict(storm), violation)] if violation else []
+
+
 def main(names: list[str]) -> int:
-    """Run every schedule of up to two faults of each scenario, and all of three of the first; 0 when all is right."""
+    """Run each schedule of up to two faults of each scenario, of three of the first, and storms; 0: all is right."""
     begun, failed = time.monotonic(), False
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         for name, scenario in SCENARIOS.items():
@@ -260,9 +288,12 @@ def main(names: list[str]) -> int:
             for result in pool.map(work, [name] * len(jobs), jobs):
                 result.possible[0] = 0
                 total.add(result)
+            for found in pool.map(_storm, [name] * STORMS, range(STORMS), chunksize=50):
+                total.found += found
             failed |= bool(total.found)
             _, alone, pairs, threes = total.runs
-            print(f"{name}: {alone} alone, {pairs} in pairs, {threes} in threes; {len(total.found)} wrong", flush=True)
+            counts = f"{alone} alone, {pairs} in pairs, {threes} in threes, {STORMS} storms"
+            print(f"{name}: {counts}; {len(total.found)} wrong", flush=True)
             for faults, violation in total.found[:FOUND_MAX]:
                 print(f"{violation}: {faults}\n{traced(scenario, faults)}")
     print(f"{time.monotonic() - begun:.0f} s")

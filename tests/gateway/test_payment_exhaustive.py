@@ -10,7 +10,7 @@ import pytest
 
 from fortress.errors import Status
 from fortress.ledger.model import HoldState
-from tests.gateway.exploration import SCENARIOS, Exploration, Result, outcome_of_run, traced
+from tests.gateway.exploration import RATES, SCENARIOS, Exploration, Result, Storm, outcome_of_run, traced
 from tests.gateway.mistakes import MISTAKES
 from tests.gateway.world import (
     AMOUNT,
@@ -21,6 +21,7 @@ from tests.gateway.world import (
     PAYMENT,
     SECOND,
     SETTLEMENT,
+    WRITING,
     Customer,
     Ledger,
     Scenario,
@@ -32,6 +33,7 @@ pytestmark = pytest.mark.timeout(600)
 PAID = SCENARIOS["a payment"]
 SHARE_OF_THREES = 1 / 160
 SHARE_OF_PAIRS = 1 / 60
+STORMS = 60
 HOUR_US = 3600 * SECOND
 
 
@@ -73,6 +75,18 @@ def test_each_single_fault_of_every_scenario(name: str) -> None:
     assert not result.found, show(SCENARIOS[name], result)
     assert result.runs[1] == result.possible[1] >= 19
     assert result.runs[2] >= 1
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_many_faults_in_one_run(name: str) -> None:
+    """Storms in which every twentieth, tenth or third step goes wrong for a while: it comes out right as well."""
+    sizes = []
+    for seed in range(STORMS):
+        storm = Storm(seed, rate=RATES[seed % len(RATES)])
+        _, violation = outcome_of_run(SCENARIOS[name], storm)
+        assert not violation, f"{violation}: {dict(storm)}\n{traced(SCENARIOS[name], dict(storm))}"
+        sizes.append(len(storm))
+    assert max(sizes) > 3  # more than every schedule has
 
 
 @pytest.mark.parametrize("name", MISTAKES)
@@ -185,6 +199,9 @@ def test_a_hundred_requests_at_once_are_one_payment() -> None:
 
 def test_a_schedule_runs_the_same_each_time() -> None:
     """A run is told by its faults alone."""
-    faults = {6: "late", 14: "crash after long"}
+    options = outcome_of_run(PAID, {})[0]
+    prepare = [step for step, each in enumerate(options) if each == DELIVERY][2]
+    write = next(step for step, each in enumerate(options) if each == WRITING and step > prepare)
+    faults = {prepare: "late", write: "crash after long"}
     assert traced(PAID, faults) == traced(PAID, faults)
     assert outcome_of_run(PAID, faults)[1] == ""

@@ -49,7 +49,7 @@ REPEAT_US = 5 * SECOND
 DEADLINE_US = 3 * SECOND
 OVERTAKEN_US, LATE_US = 5 * MS, 10 * SECOND
 SLOW_US = 4 * SECOND  # a write while all others lose patience
-STEPS_MAX, ASKS_MAX, ATTEMPTS_MAX = 5_000, 60, 200
+STEPS_MAX, ASKS_MAX, ATTEMPTS_MAX = 20_000, 300, 1_000
 
 MESSAGE_FAULTS = ("lost", "twice", "echo", "overtaken", "late")
 CRASHES = tuple(f"crash {when} {down}" for when in ("before", "after") for down in DOWN_US)
@@ -488,6 +488,7 @@ class World:
     ) -> None:
         self.scenario = scenario
         self.faults = faults
+        self.draw = getattr(faults, "draw", None)  # faults that are made up on the way
         self.options: list[tuple[str, ...]] = []
         self.trace: list[str] | None = [] if is_traced else None
         self.is_thorough = is_thorough
@@ -568,11 +569,12 @@ class World:
         if not self.is_faulty:
             return ""
         self.options.append(options)
-        fault = self.faults.get(len(self.options) - 1, "")
+        step = len(self.options) - 1
+        fault = self.faults.get(step, "") if self.draw is None else self.draw(step, options)
         if self.trace is not None:
             where = party.name if party is not None else "customer"
             time_s = (self.now_us - NOW_US) / SECOND
-            self.trace.append(f"{len(self.options) - 1:4} {time_s:10.3f} s {where:8} {name} {fault and '<< ' + fault}")
+            self.trace.append(f"{step:4} {time_s:10.3f} s {where:8} {name} {fault and '<< ' + fault}")
         return fault
 
     # --- Crashes and links -------------------------------------------------------------------------------------------
