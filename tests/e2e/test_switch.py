@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.bank import ACCOUNTS_PER_CUSTOMER, ADMINISTRATOR
+from fortress.client.client import connect
 from fortress.client.ids import new_id
 from fortress.client.me import Me
 from fortress.client.money import Money
@@ -26,9 +27,10 @@ from fortress.errors import (
 )
 from fortress.ledger.model import account_number
 from fortress.protocol.payments import Pay, PaymentAnswer
+from tests.e2e.node import seed_of
 from tests.e2e.town import CAP_MINOR, GATEWAY, NOBODYS, NUMBERS, OPENING_MINOR, PATIENCE_S, SETTLEMENT, Town, aside
 
-PAYER, SECOND, LIMITED, FROZEN, SPENDER, CLOSED = NUMBERS[:6]
+PAYER, SECOND, LIMITED, FROZEN, SPENDER, CLOSED, EVERYWHERE, SIGNED = NUMBERS[:8]
 CASH = account_number(10_001)
 BANKER = NUMBERS[ACCOUNTS_PER_CUSTOMER]  # the first account of the second customer
 CALLERS = 8
@@ -149,6 +151,42 @@ async def test_the_same_payment_a_hundred_times_at_once_is_one(town: Town) -> No
             await pay(payee, order(f"a/{PAYER}", 700, debit=BANKER, id=request.id))
 
 
+async def test_the_same_payment_sent_everywhere_is_one(town: Town) -> None:
+    """To the payer's bank, to it through the gateway, and to the payee's bank, where the same order stays inside: the
+    id is one payment's in both books, and only that one is done."""
+    gate, node = town.nodes[GATEWAY], town.nodes["a"]
+    through = f"fortress://{gate.host}:{gate.port}/a"
+    async with (
+        town.people(("a", "customer0"), ("b", "customer0"), ("b", "customer1")) as (direct, inside, payee),
+        connect(through, ca=node.ca, path_ca=gate.ca, deadline_s=PATIENCE_S) as client,
+    ):
+        relayed = await client.login_with_seed("customer0", seed_of("customer0"))
+        before = await balance(payee, BANKER), await balance(direct, EVERYWHERE), await balance(inside, EVERYWHERE)
+        request = order(f"b/{BANKER}", 900, debit=EVERYWHERE)
+        callers = [direct, relayed, inside, direct, relayed] * 20
+        answers = await asyncio.gather(*(pay(me, request) for me in callers), return_exceptions=True)
+        done = {answer.gateway_sequence > 0 for answer in answers if isinstance(answer, PaymentAnswer)}
+        told = {answer.status for answer in answers if isinstance(answer, Refused)}
+        assert len(done) == 1 and told == {Status.id_reused}, answers
+        assert all(isinstance(answer, PaymentAnswer | Refused) for answer in answers)
+        await wait_balance(payee, BANKER, before[0] + 900)
+        taken = before[1] - await balance(direct, EVERYWHERE), before[2] - await balance(inside, EVERYWHERE)
+        assert taken == ((900, 0) if done == {True} else (0, 900))
+
+
+async def test_an_order_can_be_signed_and_can_come_too_late(town: Town) -> None:
+    """An account that takes only signed orders pays with its owner's signature; what comes late is refused for good."""
+    async with town.people(("a", "customer0"), ("a", ADMINISTRATOR), ("b", "customer1")) as (payer, admin, payee):
+        await admin.administration.set_limits(SIGNED, signed_orders_only=True)
+        before = await balance(payee, BANKER)
+        assert await refused(payer, order(f"b/{BANKER}", debit=SIGNED)) is Status.order_signature_required
+        done = await payer.pay(f"b/{BANKER}", "1.00 EUR", from_=SIGNED)
+        assert done.gateway_sequence
+        late = Pay(new_id(), f"b/{BANKER}", 100, "EUR", PAYER, not_after_us=1)
+        assert await refused(payer, late) is Status.order_expired
+        await wait_balance(payee, BANKER, before + 100)
+
+
 # --- Refused ---------------------------------------------------------------------------------------------------------
 async def test_what_a_bank_refuses_is_refused_for_good(town: Town) -> None:
     """Whichever bank it is, with its reason; the money is there again, and the same id is refused again."""
@@ -212,7 +250,7 @@ async def test_a_bank_cannot_owe_more_than_its_cap(town: Town) -> None:
     async with town.people(("a", "customer0"), (GATEWAY, ADMINISTRATOR)) as (payer, admin):
         position = next(view for view in (await admin.switching.positions()).positions if view.bank == "a")
         left = position.position_minor + CAP_MINOR
-        spenders = NUMBERS[6 : 6 + left // OPENING_MINOR + 1]
+        spenders = NUMBERS[8 : 8 + left // OPENING_MINOR + 1]
         answers = await asyncio.gather(
             *(pay(payer, order(f"b/{BANKER}", OPENING_MINOR, debit=number)) for number in spenders),
             return_exceptions=True,
