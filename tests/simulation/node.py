@@ -23,12 +23,14 @@ from fortress.ledger.keyring import Keyring
 from fortress.ledger.model import BANK_ACTOR, AccountKind, TransferKind, account_number
 from fortress.ledger.vault import Vault
 from fortress.pair.control import Control
-from fortress.server import administration_handlers, membership, money_handlers, reading_handlers, session_handlers
+from fortress.server import membership
 from fortress.server.bank import Bank, accepted, derived_id
 from fortress.server.committer import CommitterSettings
 from fortress.server.handlers import Dispatcher
 from fortress.server.member_committer import MemberCommitter
 from fortress.server.pairing import Pairing, Restart
+from fortress.server.ports import Ports
+from fortress.server.process import HANDLERS
 from fortress.server.replica import Replica
 from fortress.server.statistics import Statistics
 from tests.simulation.disk import Disk
@@ -45,12 +47,6 @@ OPENING = 1_000
 CUSTOMER = 1
 SEGMENT_BYTES = 128 * 1024
 KEY = KeyData(b"s" * 16, 65_536, 3, 4, b"p" * 60, b"q" * 32)
-HANDLERS = (
-    *session_handlers.HANDLERS,
-    *money_handlers.MONEY_HANDLERS,
-    *reading_handlers.READING_HANDLERS,
-    *administration_handlers.ADMINISTRATION_HANDLERS,
-)
 
 
 def handle_of(username: str) -> bytes:
@@ -199,7 +195,8 @@ class Running:
         self.replica.committer = self.committer
         desk: Any = SimpleNamespace(handle_of=handle_of)
         self.bank = Bank(self.engine, self.committer, self.vault, desk, head_seed=bytes(32))
-        node: Any = SimpleNamespace(bank=self.bank, statistics=statistics, settings=self.folder.settings)
+        settings = self.folder.settings
+        node: Any = SimpleNamespace(bank=self.bank, statistics=statistics, settings=settings, ports=Ports())
         self.dispatcher = Dispatcher(node, HANDLERS)
         node.server = SimpleNamespace(dispatcher=self.dispatcher)
 
