@@ -1,24 +1,23 @@
 """Two banks and a gateway as processes of their own on loopback, each of which can be made to end at a named point.
 
     with Clearing(parent) as clearing:
-        clearing.arm("gateway", "decision durable", 20)
-        clearing.wait_ended("gateway")
-        clearing.restart("gateway")
+        await clearing.admit()
+        clearing.parties["gateway"].arm("decision durable", 20)
 
-The folders are made as an operator makes them, the banks with customers and money already; the gateway's administrator
-lets the banks in.
+Each is one node, or two of them with one witness for all. The folders are made as an operator makes them, the banks
+with customers and money already; the gateway's administrator lets the banks in.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Final, Self
 
 from bench import machine
@@ -26,9 +25,13 @@ from bench.bank import ACCOUNTS_PER_CUSTOMER, ADMINISTRATOR, CURRENCY, Plan, fre
 from fortress.cli.gateways import connect_bank, gateway_of
 from fortress.client.ids import new_id
 from fortress.client.link import Link
+from fortress.errors import FortressError
 from fortress.protocol.switching import AddBank, ListBanks
-from tests.e2e.node import Node, environment
+from fortress.server.operations import ask
+from tests.e2e.node import Node, environment, wait_until
+from tests.fault.pair import NOT_ANSWERING, Witness, run
 
+LOOPBACK: Final = "127.0.0.1"
 BANKS: Final = ("a", "b")
 GATEWAY: Final = "gateway"
 PARTIES: Final = (*BANKS, GATEWAY)
@@ -38,7 +41,7 @@ WAIT_MS: Final = 2_000
 DEADLINE_MS: Final = 5_000
 SEGMENT_BYTES: Final = 4 * 1024 * 1024
 CONNECTED_S_MAX: Final = 30.0
-ENDED_S_MAX: Final = 30.0
+WHOLE_S_MAX: Final = 90.0
 REQUEST_S: Final = 20.0
 
 
@@ -75,32 +78,54 @@ class Party(Node):
         """Whether the process is gone."""
         return self.process is None or self.process.poll() is not None
 
+    def told(self) -> Mapping[str, Any]:
+        """Ask the node about itself through the operator's socket; a node that does not answer has no role."""
+        try:
+            return ask(self.folder, "status", timeout_s=2)
+        except (FortressError, OSError):
+            return NOT_ANSWERING
+
 
 class Clearing:
-    """All three; ``with`` starts them and ends them whatever happens.
+    """All of them; ``with`` starts them and ends them whatever happens.
 
     Args:
         parent: an empty folder, on a real disk.
         accounts: of each bank, all of one customer.
+        settings: of all nodes, by dotted key.
+        is_paired: whether each of the three is a pair.
 
     Attributes:
-        parties: by name.
+        nodes: of each of the three.
         numbers: the account numbers, the same at both banks.
     """
 
     def __init__(
-        self, parent: Path, *, accounts: int = ACCOUNTS_PER_CUSTOMER, settings: Mapping[str, Any] = {}
+        self,
+        parent: Path,
+        *,
+        accounts: int = ACCOUNTS_PER_CUSTOMER,
+        settings: Mapping[str, str | int] = MappingProxyType({}),
+        is_paired: bool = False,
     ) -> None:
         self.numbers = numbers_of(accounts)
         common: dict[str, str | int] = {"ledger.segment_bytes": SEGMENT_BYTES, "monitor.port": 0, **settings}
-        listen = f"127.0.0.1:{free_port()}"
-        switch = {"switch.listen": listen, "switch.deadline_ms": DEADLINE_MS}
-        make_folder(parent / GATEWAY, Plan(accounts=0, bank=GATEWAY, settings={**common, **switch}))
+        switch = {"switch.listen": f"{LOOPBACK}:{free_port()}", "switch.deadline_ms": DEADLINE_MS}
+        plans = {GATEWAY: Plan(accounts=0, bank=GATEWAY, settings={**common, **switch})}
         for bank in BANKS:
             own = {**common, "gateway.wait_ms": WAIT_MS}
-            make_folder(parent / bank, Plan(accounts=accounts, bank=bank, opening_minor=OPENING_MINOR, settings=own))
-            connect_bank([parent / bank], gateway_of([parent / GATEWAY]))
-        self.parties = {name: Party(parent / name) for name in PARTIES}
+            plans[bank] = Plan(accounts=accounts, bank=bank, opening_minor=OPENING_MINOR, settings=own)
+        self.nodes: dict[str, list[Party]] = {}
+        for name, plan in plans.items():
+            folders = _make_party(parent / name, plan, is_paired=is_paired)
+            if name in BANKS:
+                connect_bank(folders, gateway_of([node.folder for node in self.nodes[GATEWAY]]))
+            self.nodes[name] = [Party(folder) for folder in folders]
+        self.witness: Witness | None = None
+        if is_paired:
+            self.witness = Witness(parent / "witness", [])
+            joined = [part for node in self.all for part in ("--join", node.folder)]
+            run("init", self.witness.folder, "--witness", *joined, "--host", LOOPBACK, "--port", free_port())
 
     def __enter__(self) -> Self:
         try:
@@ -115,45 +140,75 @@ class Clearing:
     ) -> None:
         self.kill()
 
+    @property
+    def all(self) -> list[Party]:
+        """Every node."""
+        return [node for nodes in self.nodes.values() for node in nodes]
+
+    @property
+    def parties(self) -> dict[str, Party]:
+        """The node of each of the three that is primary, or of those that do not know it the first."""
+        return {name: self.primary(name) or nodes[0] for name, nodes in self.nodes.items()}
+
+    def primary(self, name: str) -> Party | None:
+        """Find the node that is primary; a node alone is, whatever happens."""
+        nodes = self.nodes[name]
+        if len(nodes) == 1:
+            return nodes[0]
+        return next((node for node in nodes if not node.has_ended and node.told()["role"] == "primary"), None)
+
     # --- their lives ------------------------------------------------------------------------------------------------
+    def spawn(self) -> list[Party]:
+        """Start all that do not run; by this thread, for a process ends with the thread that began it."""
+        if self.witness is not None and self.witness.process is None:
+            self.witness.start()
+        spawned = [node for node in self.all if node.has_ended]
+        for node in spawned:
+            node.kill()
+            node.spawn()
+        return spawned
+
     def start(self) -> None:
-        """Start all that do not run, and wait until each listens."""
-        spawned = [party for party in self.parties.values() if party.has_ended]
-        for party in spawned:
-            party.kill()
-            party.spawn()
-        for party in spawned:
-            party.wait_listening()
+        """Start all that do not run, and wait until each listens and, in pairs, each has its copy."""
+        for node in self.spawn():
+            node.wait_listening()
+        self.wait_whole()
+
+    def wait_whole(self) -> None:
+        """Wait until each pair has two copies of everything."""
+        if self.witness is not None:
+            wait_until(lambda: all(self._is_whole(name) for name in self.nodes), deadline_s=WHOLE_S_MAX)
+
+    def _is_whole(self, name: str) -> bool:
+        node = self.primary(name)
+        return node is not None and node.told()["copies"] == 2
 
     def kill(self) -> None:
         """End all of them as crashes do."""
-        for party in self.parties.values():
-            party.kill()
+        for node in self.all:
+            node.kill()
+        if self.witness is not None:
+            self.witness.kill()
 
     def stop(self) -> dict[str, int]:
-        """Stop all in order, the banks first; give what each ended with."""
-        return {name: self.parties[name].stop() for name in PARTIES}
-
-    def wait_ended(self, name: str) -> int:
-        """Wait until an armed party has ended; give the signal that ended it.
-
-        Raises:
-            TimeoutError: it goes on.
-        """
-        try:
-            code = self.parties[name].wait(ENDED_S_MAX)
-        except subprocess.TimeoutExpired as error:
-            raise TimeoutError(f"{name} did not come to its point within {ENDED_S_MAX:g} s") from error
-        return signal.SIGKILL if code == -signal.SIGKILL else code
+        """Stop all in order, the banks first and standbys before primaries; give what each ended with."""
+        codes = {}
+        for name in PARTIES:
+            primary = self.primary(name)
+            for node in sorted(self.nodes[name], key=lambda node: node is primary):
+                codes[node.folder.name] = node.stop()
+        if self.witness is not None:
+            self.witness.kill()
+        return codes
 
     def story(self) -> str:
         """Give the end of what each wrote."""
-        ends = (f"--- {name}\n" + "\n".join(party.log().splitlines()[-15:]) for name, party in self.parties.items())
+        ends = (f"--- {node.folder.name}\n" + "\n".join(node.log().splitlines()[-15:]) for node in self.all)
         return "\n".join(ends)
 
     # --- what an operator does --------------------------------------------------------------------------------------
     async def link(self, name: str, username: str = ADMINISTRATOR) -> Link:
-        """Sign in at a party; the caller closes the link."""
+        """Sign in at the primary of one of the three; the caller closes the link."""
         return await self.parties[name].link(username)
 
     async def admit(self) -> None:
@@ -161,7 +216,7 @@ class Clearing:
         link = await self.link(GATEWAY)
         try:
             for bank in BANKS:
-                authority = self.parties[bank].ca.read_text("ascii")
+                authority = self.nodes[bank][0].ca.read_text("ascii")
                 await link.request("add_bank", AddBank(new_id(), bank, CURRENCY, CAP_MINOR, authority), REQUEST_S)
         finally:
             await link.close()
@@ -183,3 +238,17 @@ class Clearing:
                     await asyncio.sleep(0.05)
         finally:
             await link.close()
+
+
+def _make_party(folder: Path, plan: Plan, *, is_paired: bool) -> list[Path]:
+    """Make the folders of one node, or of two."""
+    if not is_paired:
+        make_folder(folder, plan)
+        return [folder]
+    records = {"pair.listen": f"{LOOPBACK}:{free_port()}"}
+    make_folder(folder, replace(plan, settings={**(plan.settings or {}), **records}))
+    second = folder.with_name(f"{folder.name}-2")
+    ports = ["--port", free_port(), "--status-port", free_port(), "--pair-port", free_port()]
+    ports += ["--bank-port", free_port()] if plan.is_gateway else []
+    run("init", second, "--join", folder, "--name", "node-2", "--host", LOOPBACK, *ports)
+    return [folder, second]

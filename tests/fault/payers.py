@@ -16,6 +16,7 @@ from fortress.errors import (
     BankUnreachable,
     FortressError,
     GatewayUnreachable,
+    NotPrimary,
     PaymentUnfinished,
     Refused,
     RetryableError,
@@ -82,6 +83,7 @@ class Payer:
         self._chance = chance
         self._debit = clearing.numbers[index // 2]
         self._link: Link | None = None
+        self._at = 0
         self._is_loading = asyncio.Event()
         self._is_idle = asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self._work())
@@ -165,6 +167,9 @@ class Payer:
             # nobody else has sent it before, so nobody is left who could try again
             if payment.tries == 1 and self._chance.random() < LEAVE_SHARE:
                 payment.outcome = "unfinished"
+        elif isinstance(outcome, NotPrimary):
+            self._hang_up()
+            self._at += 1
         elif not isinstance(outcome, RetryableError):
             raise outcome
 
@@ -187,9 +192,11 @@ class Payer:
     async def _connected(self) -> Link | None:
         if self._link is None or not self._link.is_usable:
             self._hang_up()
+            nodes = self._clearing.nodes[self.bank]
             try:
-                self._link = await self._clearing.parties[self.bank].link(username_of(0), timeout_s=TRY_S)
-            except FortressError:
+                self._link = await nodes[self._at % len(nodes)].link(username_of(0), timeout_s=TRY_S)
+            except (FortressError, OSError):
+                self._at += 1
                 return None
         return self._link
 

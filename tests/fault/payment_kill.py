@@ -1,6 +1,7 @@
 """Kill banks and their gateway at every named point of a payment's way, under load, and prove that all money is right.
 
-``python -m tests.fault.payment_kill --runs 100 --seed 7`` runs it; progress goes to stderr, one JSON line ends it.
+``python -m tests.fault.payment_kill --runs 100 --seed 7`` runs it; progress goes to stderr, one JSON line ends it. With
+``--pairs`` each of the three is a pair: the primary is killed, and first the standby has to go on.
 
 Two banks and a gateway, each a process of its own, and 32 customers who pay each other both ways, repeating each
 payment with its id until the answer is definite. In each run one party is made to end by SIGKILL at a point
@@ -43,7 +44,8 @@ from fortress.protocol.administration import TrialBalance
 from fortress.protocol.payments import ListPayments
 from fortress.protocol.switching import GetWindow, ListPositions
 from tests.e2e.node import run_cli
-from tests.fault.clearing import BANKS, GATEWAY, PARTIES, REQUEST_S, Clearing
+from tests.fault.clearing import BANKS, GATEWAY, PARTIES, REQUEST_S, Clearing, Party
+from tests.fault.journals import read_both
 from tests.fault.kill import journal_entries, open_journal
 from tests.fault.payers import Payer, Payment, outage_s
 from tests.fault.points import BANK_POINTS, GATEWAY_POINTS
@@ -68,6 +70,7 @@ class Report:
     """What came of it; ``faults`` is empty if every promise was kept."""
 
     seed: int
+    is_paired: bool = False
     runs: int = 0
     kills: int = 0
     places: Counter[str] = field(default_factory=Counter)
@@ -89,7 +92,14 @@ class Report:
         return {**whole, "seconds": round(self.seconds, 1), "passed": not self.faults}
 
     def row(self) -> dict[str, Any]:
-        """Give it as a line for :mod:`tests.fault.table`."""
+        """Give it as a line for :mod:`tests.fault.table`: all points of a party are one kind of fault there."""
+        faults: Counter[str] = Counter()
+        outages_s: dict[str, list[float]] = {}
+        for place, count in self.places.items():
+            party = place.partition(" ")[0]
+            kind = f"payments: {party} killed at a point" + (", pairs" if self.is_paired else "")
+            faults[kind] += count
+            outages_s.setdefault(kind, []).extend(self.outages_s[place])
         return {
             "acknowledged": self.told["done"],
             "refused": self.told["refused"],
@@ -98,8 +108,8 @@ class Report:
             "doubled": self.doubled,
             "reads": self.comparisons,
             "looks": 0,
-            "faults": {f"payment, {place}": count for place, count in self.places.items()},
-            "outages_s": {f"payment, {place}": found for place, found in self.outages_s.items()},
+            "faults": faults,
+            "outages_s": outages_s,
         }
 
 
@@ -201,11 +211,12 @@ class KillRuns:
         parent: an empty folder, on a real disk.
         seed: decides points, moments and payments; the processes' own timing is not repeatable.
         places: where to kill in the first runs; those of the others are drawn, all before any comes again.
+        is_paired: whether each of the three is a pair.
     """
 
-    def __init__(self, parent: Path, seed: int, places: Sequence[Place] = ()) -> None:
-        self.report = Report(seed)
-        self.clearing = Clearing(parent)
+    def __init__(self, parent: Path, seed: int, places: Sequence[Place] = (), *, is_paired: bool = False) -> None:
+        self.report = Report(seed, is_paired)
+        self.clearing = Clearing(parent, is_paired=is_paired)
         self._chance = random.Random(seed)
         self._seed = seed
         self._places = list(places)
@@ -250,28 +261,29 @@ class KillRuns:
             raise Broken(what)
 
     async def _start(self) -> None:
-        parties = [party for party in self.clearing.parties.values() if party.has_ended]
-        self._chance.shuffle(parties)
-        for party in parties:
-            party.kill()
-            party.spawn()  # by this thread: a process ends with the thread that began it
-        await asyncio.gather(*(asyncio.to_thread(party.wait_listening) for party in parties))
+        await asyncio.gather(*(asyncio.to_thread(node.wait_listening) for node in self.clearing.spawn()))
+        await asyncio.to_thread(self.clearing.wait_whole)
 
     async def _one_run(self) -> None:
         for payer in self._payers:
             payer.begin()
         await self._progress(1)
-        victims = self._draw()
-        for party, point in victims:
-            times = self._chance.randint(1, (GATEWAY_POINTS if party == GATEWAY else BANK_POINTS)[point])
-            self.clearing.parties[party].arm(point, times)
+        places = self._draw()
+        victims = {}
+        for name, point in places:
+            node = await asyncio.to_thread(self.clearing.primary, name)
+            assert node is not None  # all are whole when a run begins
+            node.arm(point, self._chance.randint(1, (GATEWAY_POINTS if name == GATEWAY else BANK_POINTS)[point]))
+            victims[name] = node
         at_s = await self._wait_ended(victims)
+        if self.clearing.witness is not None:
+            await self._progress(MORE_DONE)
         await asyncio.sleep(self._chance.uniform(0.0, DOWN_S_MAX))  # how long it is away, and no wait for anything
         await self._start()
         await self._progress(MORE_DONE)
         await self._settle()
-        for party, point in victims:
-            kind = f"{'gateway' if party == GATEWAY else 'bank'} killed: {point}"
+        for name, point in places:
+            kind = f"{'gateway' if name == GATEWAY else 'bank'} killed: {point}"
             self.report.places[kind] += 1
             self.report.outages_s.setdefault(kind, []).append(outage_s(self._payers, at_s))
         await self._compare()
@@ -289,23 +301,22 @@ class KillRuns:
         points = {name: list(GATEWAY_POINTS if name == GATEWAY else BANK_POINTS) for name in more}
         return [first, *((name, self._chance.choice(found)) for name, found in points.items())]
 
-    async def _wait_ended(self, victims: Sequence[Place]) -> float:
+    async def _wait_ended(self, victims: dict[str, Party]) -> float:
         """Wait until the victims have ended: the first at its point, others there too or, when they do not come to it
         because the first is gone, soon after."""
-        parties = self.clearing.parties
         try:
             async with asyncio.timeout(DEFINITE_S_MAX):
-                while not any(parties[name].has_ended for name, _ in victims):
+                while not any(node.has_ended for node in victims.values()):
                     self._raise_dead()
                     await asyncio.sleep(0.005)
         except TimeoutError:
-            raise TimeoutError(f"nobody came to the point: {victims}") from None
+            raise TimeoutError(f"nobody came to the point: {list(victims)}") from None
         at_s = time.monotonic()
-        while time.monotonic() < at_s + OTHERS_S_MAX and not all(parties[name].has_ended for name, _ in victims):
+        while time.monotonic() < at_s + OTHERS_S_MAX and not all(node.has_ended for node in victims.values()):
             await asyncio.sleep(0.005)
-        for name, _ in victims:
-            parties[name].kill()
-            self._require(parties[name].code == -9, f"{name} ended with {parties[name].code}")
+        for name, node in victims.items():
+            node.kill()
+            self._require(node.code == -9, f"{name} ended with {node.code}")
             self.report.kills += 1
         return at_s
 
@@ -313,9 +324,9 @@ class KillRuns:
     def _raise_dead(self) -> None:
         for payer in self._payers:
             payer.raise_fault()
-        for name, party in self.clearing.parties.items():
-            code = party.process.poll() if party.process is not None else None
-            self._require(code in (None, -9), f"{name} ended by itself with {code}")
+        for node in self.clearing.all:
+            code = node.process.poll() if node.process is not None else None
+            self._require(code in (None, -9), f"{node.folder.name} ended by itself with {code}")
 
     @property
     def _done(self) -> int:
@@ -389,11 +400,16 @@ class KillRuns:
         """Stop all in order, have the folders verified, and hold the journals against what was told."""
         codes = await asyncio.to_thread(self.clearing.stop)
         self._require(not any(codes.values()), f"they did not end in order: {codes}")
-        for name, party in self.clearing.parties.items():
-            done = await asyncio.to_thread(run_cli, "--json", "audit", "verify", party.folder)
-            self._require(done.returncode == 0, f"{name}: audit verify ended with {done.returncode}: {done.stderr}")
+        for node in self.clearing.all:
+            done = await asyncio.to_thread(run_cli, "--json", "audit", "verify", node.folder)
+            told = f"{node.folder.name}: audit verify ended with {done.returncode}: {done.stderr}"
+            self._require(done.returncode == 0, told)
             self.report.audits += 1
-            self.report.entries_read += self._books[name].read(party.folder)
+        for name, nodes in self.clearing.nodes.items():
+            self.report.entries_read += self._books[name].read(nodes[0].folder)
+            if len(nodes) == 2:
+                both = await asyncio.to_thread(read_both, nodes[0].folder, nodes[1].folder)
+                self._require(not both.findings, f"{name}: {both.findings}")
         self.report.further_attempts = 0
         payments = [payment for payer in self._payers for payment in payer.payments]
         wrong = check(payments, self._books, self.report)
@@ -405,10 +421,12 @@ def run(
     seed: int,
     on_progress: Callable[[Report], object] = lambda report: None,
     places: Sequence[Place] = (),
+    *,
+    is_paired: bool = False,
 ) -> Report:
     """Run it in a folder of its own, which goes afterwards."""
     with tempfile.TemporaryDirectory(prefix="fortress-payment-kill-", dir="/var/tmp") as parent:
-        made = KillRuns(Path(parent), seed, places)
+        made = KillRuns(Path(parent), seed, places, is_paired=is_paired)
         try:
             return uvloop.run(made.run(runs, on_progress))
         except (Broken, TimeoutError) as error:
@@ -423,12 +441,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fault.payment_kill", description=__doc__)
     parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--pairs", action="store_true", help="each of the three is a pair with automatic failover")
     options = parser.parse_args()
 
     def tell(report: Report) -> None:
         print(f"{report.runs} of {options.runs} runs, {report.kills} kills", file=sys.stderr, flush=True)
 
-    report = run(options.runs, options.seed, tell)
+    report = run(options.runs, options.seed, tell, is_paired=options.pairs)
     print(json.dumps(report.document()), flush=True)
     return bool(report.faults)
 

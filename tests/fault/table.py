@@ -27,6 +27,8 @@ told is held against both journals, which must be the same, and the tables again
 
 - *acknowledged*: entries that clients were told are done, and that were looked up one by one at the end.
 - *lost*: acknowledged and not there as acknowledged. *doubled*: done more than once.
+- *payments*: two banks and their gateway, each one node or a pair, killed at each named point of a payment's way, while
+  customers pay both ways; then their three books are held against each other and against what customers were told.
 - *outage*: from the last acknowledgement that any client had before the fault to the first one after, in seconds.
   Faults that take the bank away on purpose (both nodes, or witness and primary) count for as long as they last.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,7 @@ from tests.fault.payers import Payment
 from tests.fault.payment_kill import Books, Report
 
 RUNS = 100
+PAIR_RUNS = 15
 PLACES_IN_CI = [
     ("a", "hold durable"),
     (GATEWAY, "intent durable"),
@@ -48,18 +49,36 @@ def test_payments_survive_a_kill_of_each_party_at_the_points_that_matter() -> No
     accept(payment_kill.run(len(PLACES_IN_CI), seed=4, places=PLACES_IN_CI), len(PLACES_IN_CI))
 
 
+@pytest.fixture
+def note(request: pytest.FixtureRequest) -> Callable[[Report], None]:
+    """Write a report's line into the file that FAULT_RESULTS names."""
+
+    def write(report: Report) -> None:
+        if file := os.environ.get("FAULT_RESULTS"):
+            with open(file, "a", encoding="utf-8") as results:
+                results.write(json.dumps({"test": request.node.name, **report.row()}) + "\n")
+
+    return write
+
+
 @pytest.mark.fault
 @pytest.mark.timeout(7200)
-def test_payments_survive_kills_at_every_point(request: pytest.FixtureRequest) -> None:
+def test_payments_survive_kills_at_every_point(seed: int, note: Callable[[Report], None]) -> None:
     """A hundred runs: each party at each point, some with two or three of them at once."""
-    seed = int(os.environ.get("FAULT_SEED") or random.SystemRandom().randrange(10**6))
     report = payment_kill.run(RUNS, seed=seed)
     accept(report, RUNS)
     assert set(report.places) >= {f"bank killed: {point}" for point in points.BANK_POINTS}
     assert set(report.places) >= {f"gateway killed: {point}" for point in points.GATEWAY_POINTS}
-    if file := os.environ.get("FAULT_RESULTS"):
-        with open(file, "a", encoding="utf-8") as results:
-            results.write(json.dumps({"test": request.node.name, **report.row()}) + "\n")
+    note(report)
+
+
+@pytest.mark.fault
+@pytest.mark.timeout(7200)
+def test_payments_survive_kills_of_primaries(seed: int, note: Callable[[Report], None]) -> None:
+    """Each of the three a pair: whoever is killed, the standby goes on before the killed one is back."""
+    report = payment_kill.run(PAIR_RUNS, seed=seed, is_paired=True)
+    accept(report, PAIR_RUNS)
+    note(report)
 
 
 # --- the check can fail -----------------------------------------------------------------------------------------------
