@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -26,7 +27,7 @@ from fortress.ledger.commands import AbortPayment, Command, CommitPayment, Place
 from fortress.ledger.entries import Refused
 from fortress.ledger.model import SWITCH_ACTOR, BankState, Hold
 from fortress.ledger.rules import Verdict
-from fortress.server.bank import Bank, now_us
+from fortress.server.bank import Bank
 from fortress.server.logs import RequestLog, log_event
 
 TICK_S: Final = 0.1
@@ -43,6 +44,11 @@ _DECIDED = Phase.decided
 _OK = Status.ok
 
 logger = logging.getLogger(__name__)
+
+
+def clock_us() -> int:
+    """Tell the time of a clock that never goes back, in microseconds: deadlines must not move with the date."""
+    return time.monotonic_ns() // 1000
 
 
 class Coordinator:
@@ -119,7 +125,7 @@ class Coordinator:
 
     def connected(self, bank: str) -> None:
         """Send a bank that has just registered what it may have missed."""
-        now = now_us()
+        now = clock_us()
         for payment in [p for p in self.machines.values() if bank in (p.payer, p.payee)]:
             payment.connected(bank, now)
 
@@ -155,7 +161,7 @@ class Coordinator:
 
     # --- Machines ----------------------------------------------------------------------------------------------------
     def _make(self, id: bytes, payer: str, payee: str, *, counted: str, submit: Submit | None = None) -> Payment:
-        payment = Payment(self, id, payer, payee, now_us(), submit=submit, deadline_us=self._deadline_us)
+        payment = Payment(self, id, payer, payee, clock_us(), submit=submit, deadline_us=self._deadline_us)
         self.machines[id] = payment
         self._undecided[id] = counted
         self._undecided_of[counted] += 1
@@ -184,7 +190,7 @@ class Coordinator:
 
     def tick(self) -> None:
         """Do what is due: say again what was not answered, give up what was not decided in time."""
-        now = now_us()
+        now = clock_us()
         for payment in [p for p in self.machines.values() if p.due_us <= now]:
             payment.ticked(now)
 
@@ -260,7 +266,7 @@ class Coordinator:
             when_committed(hold.position, partial(self._take_placed, payment, hold), outcome)
 
     def _take_placed(self, payment: Payment, hold: Hold | None, outcome: Verdict | FortressError) -> None:
-        payment.placed(outcome, hold, now_us())
+        payment.placed(outcome, hold, clock_us())
         self._note(payment, outcome)
 
     def _ended(self, payment: Payment, outcome: Verdict | FortressError) -> None:
@@ -268,7 +274,7 @@ class Coordinator:
         if hold is None and isinstance(outcome, Verdict) and type(outcome.entry) is not Refused:
             # without its hold nobody can tell how it ended, unless this very answer does
             outcome = _FORGOTTEN if outcome.status is not Status.id_too_far_ahead else outcome
-        payment.ended(outcome, hold, now_us())
+        payment.ended(outcome, hold, clock_us())
         self._note(payment, outcome)
 
     def _note(self, payment: Payment, outcome: Verdict | FortressError) -> None:
@@ -282,7 +288,7 @@ class Coordinator:
         if not payment.sequence:
             code = reason if reason >= REFUSED_CODE_BASE else REFUSED_CODE_BASE + reason
         self._counts["done" if code == OK else "refused" if reason < REFUSED_CODE_BASE else "given_up"] += 1
-        us = now_us() - payment.since_us
+        us = clock_us() - payment.since_us
         self._log().note_payment("outcome", payment.id, code, bank=payment.payer, payee_bank=payment.payee, us=us)
 
     # --- For the monitor ---------------------------------------------------------------------------------------------
