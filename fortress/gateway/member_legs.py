@@ -131,8 +131,8 @@ class MemberLegs(BankPorts):
         self._submit(PlacePayment(SWITCH_ACTOR, *order), partial(self._placed_incoming, leg))
 
     def _placed_incoming(self, leg: Incoming, outcome: Verdict | FortressError) -> None:
-        self._note("prepare", leg, outcome)
         self._when_durable(leg.id, outcome, leg.placed)
+        self._note("prepare", leg, outcome)
 
     def commit(self, leg: Leg) -> None:
         """Post the hold."""
@@ -143,10 +143,11 @@ class MemberLegs(BankPorts):
         self._submit(AbortPayment(SWITCH_ACTOR, leg.id, leg.reason), partial(self._ended, leg))
 
     def _ended(self, leg: Leg, outcome: Verdict | FortressError) -> None:
-        self._note("outcome", leg, outcome)
+        whose = attempt_of(leg.orders if isinstance(leg, Outgoing) else ())  # an order may go on to the next attempt
         leg.ended(outcome, self._state.hold(leg.id), clock_us())
+        self._note("outcome", leg, outcome, **whose)
 
-    def _note(self, step: str, leg: Leg, outcome: Verdict | FortressError) -> None:
+    def _note(self, step: str, leg: Leg, outcome: Verdict | FortressError, **fields: Field) -> None:
         """Log what was done for a payment; what it was refused for elsewhere is its result, too."""
         if isinstance(outcome, FortressError):
             code = outcome.code
@@ -154,8 +155,7 @@ class MemberLegs(BankPorts):
             code = refusal_code(outcome.status)
         else:
             code = leg.reason if leg.reason >= REFUSED_CODE_BASE else leg.reason and REFUSED_CODE_BASE + leg.reason
-        orders = leg.orders if isinstance(leg, Outgoing) else []
-        self._log().note_payment(step, leg.id, code, us=clock_us() - leg.since_us, **attempt_of(orders))
+        self._log().note_payment(step, leg.id, code, us=clock_us() - leg.since_us, **fields)
 
     def dispute(self, leg: Leg, status: int) -> None:
         """Report that the outcome told contradicts this ledger."""

@@ -19,6 +19,7 @@ from fortress.errors import (
     REFUSED_CODE_BASE,
     Busy,
     FortressError,
+    LedgerError,
     NotPrimary,
     OutcomeUnknown,
     Refused,
@@ -241,7 +242,14 @@ class MemberPorts(MemberLegs):
         """Go on with an order in a task; an error is the order's answer."""
         task = asyncio.get_running_loop().create_task(self._run(order, work))
         self._tasks[task] = order
-        task.add_done_callback(self._tasks.pop)
+        task.add_done_callback(self._looked_up)
+
+    def _looked_up(self, task: asyncio.Task[None]) -> None:
+        order = self._tasks.pop(task)
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            logger.error("looking a payment up failed", exc_info=fault, extra={"fields": {"id": order.id.hex()}})
+            self._fail(order, LedgerError("the server failed on this payment; its log says why"))
+            self._flush()
 
     async def _run(self, order: CustomerOrder, work: Awaitable[None]) -> None:
         try:

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fortress.errors import Busy, FortressError, IntegrityFailed, NotPrimary, OutcomeUnknown, Refused, Status
+from fortress.errors import (
+    Busy,
+    FortressError,
+    IntegrityFailed,
+    LedgerError,
+    NotPrimary,
+    OutcomeUnknown,
+    Refused,
+    Status,
+)
 from fortress.gateway import member_ports
 from fortress.gateway.messages import Outcome, Submit
 from fortress.gateway.participant import attempt_id
@@ -67,6 +77,42 @@ async def test_an_order_that_must_be_looked_up_waits_for_that_alone(tmp_path: Pa
             held.release()
         await bank.decide((await bank.submitted()).id, 7)
         done(await within(slow))
+
+
+async def test_a_fault_in_looking_a_payment_up_is_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a line in the log; the next payment is not troubled."""
+
+    async def broken(*arguments: Any) -> Any:
+        raise RuntimeError("a fault")
+
+    async with member(tmp_path) as bank:
+        with monkeypatch.context() as patch:
+            patch.setattr(bank.bank, "fill", broken)
+            told = await within(bank.pay(bank.command(id=bytes(15) + b"\x01", payee="bank-x/1000101")))
+        assert type(told) is LedgerError and not bank.member._ports.orders
+        assert (await bank.paid(bank.command())).gateway_sequence == 7
+
+
+async def test_payments_have_lines_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Each step under the attempt's id, with its result; another attempt says whose it is."""
+    caplog.set_level(logging.INFO, "fortress")
+    async with member(tmp_path, log__requests="all") as bank:
+        command, prepare = bank.command(), bank.prepare(payee=1000101)
+        answer = bank.pay(command)
+        await bank.decide((await bank.submitted()).id, 0, Busy.code)
+        await bank.decide((await bank.submitted()).id, 7)
+        done(await within(answer))
+        await bank.vote(prepare)
+    lines = [record.__dict__["fields"] for record in caplog.records if record.getMessage() == "payment"]
+    told = [(line["payment"], line["step"], line["result"], line.get("of", "")) for line in lines]
+    first, second = command.id.hex(), attempt_id(command.id, 1).hex()
+    assert told == [
+        (first, "submit", "ok", ""),
+        (first, "outcome", "busy", ""),
+        (second, "submit", "ok", first),
+        (second, "outcome", "ok", first),
+        (prepare.id.hex(), "prepare", "credit_account_unknown", ""),
+    ]
 
 
 @pytest.mark.parametrize("is_paid", [False, True])
