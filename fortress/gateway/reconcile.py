@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from operator import attrgetter
 from typing import Final
 
@@ -74,8 +75,16 @@ def _bank_of(account: str) -> str:
 
 def root_of(payments: Sequence[Cleared]) -> bytes:
     """Hash payments, which are in the order of their sequences, into the root of their tree."""
+    return _root_over(_leaves_of(payments))
+
+
+def _leaves_of(payments: Sequence[Cleared]) -> list[bytes]:
+    return leaf_hashes([_encode(payment) for payment in payments])
+
+
+def _root_over(leaves: Sequence[bytes]) -> bytes:
     tree = Tree()
-    tree.append(leaf_hashes([_encode(payment) for payment in payments]))
+    tree.append(leaves)
     return tree.root()
 
 
@@ -85,6 +94,23 @@ def within(payments: Sequence[Cleared], after: int, to: int) -> Sequence[Cleared
 
 
 # --- Sums ------------------------------------------------------------------------------------------------------------
+class Part:
+    """The payments of one side in a span, hashed: the work for a thread of its own.
+
+    Attributes:
+        payments: in the order of their sequences.
+        leaves: their hashes.
+        root: of the tree over them.
+    """
+
+    __slots__ = ("leaves", "payments", "root")
+
+    def __init__(self, payments: Sequence[Cleared] = ()) -> None:
+        self.payments = payments
+        self.leaves = _leaves_of(payments)
+        self.root = _root_over(self.leaves)
+
+
 class Tally:
     """What one bank paid and was paid in one currency; grows in the order of the sequences."""
 
@@ -96,13 +122,18 @@ class Tally:
         self.in_minor = 0
         self._tree = Tree()
 
-    def add(self, bank: str, payments: Sequence[Cleared]) -> None:
+    def add(self, bank: str, part: Part) -> None:
         """Add payments of which this bank is one side."""
-        self.payments += len(payments)
-        out = sum(payment.amount for payment in payments if payment.payer == bank)
+        self.payments += len(part.payments)
+        out = sum(payment.amount for payment in part.payments if payment.payer == bank)
         self.out_minor += out
-        self.in_minor += sum(payment.amount for payment in payments) - out
-        self._tree.append([payment.leaf() for payment in payments])
+        self.in_minor += sum(payment.amount for payment in part.payments) - out
+        self._tree.append(part.leaves)
+        self._tree.tiles_to_store()  # nobody proves anything from here, so nothing but the root is kept
+
+    def copy(self) -> Tally:
+        """Make one that grows by itself from here."""
+        return deepcopy(self)
 
     @property
     def net_minor(self) -> int:
@@ -155,6 +186,7 @@ class Walk:
     Args:
         own: this side's payments of the range, in the order of their sequences.
         after, to: the range: sequences after one and up to the other.
+        root: over all of ``own``, where that is known already.
 
     Attributes:
         question: what to ask next; None at the end.
@@ -163,9 +195,10 @@ class Walk:
             books changed meanwhile, such as by a payment that it carried out just now.
     """
 
-    def __init__(self, own: Sequence[Cleared], after: int, to: int) -> None:
+    def __init__(self, own: Sequence[Cleared], after: int, to: int, *, root: bytes | None = None) -> None:
         self._own = own
         self._after, self._to = after, to
+        self._root = root
         self.question: Question | None = Question(after, to)
         self.agrees = False
         self.difference: Difference | None = None
@@ -174,8 +207,9 @@ class Walk:
         """Take the other side's root over the range that was asked for."""
         asked = self.question
         assert asked is not None and not asked.limit
-        is_same = root == root_of(within(self._own, asked.after, asked.to))
         is_whole = (asked.after, asked.to) == (self._after, self._to)
+        known = self._root if is_whole else None
+        is_same = root == (known if known is not None else root_of(within(self._own, asked.after, asked.to)))
         if is_whole and is_same:
             self.agrees, self.question = True, None
             return

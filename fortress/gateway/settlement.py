@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Final, Protocol, TypeVar
 
@@ -29,6 +29,7 @@ from fortress.gateway.reconcile import (
     MISSING_THERE,
     Cleared,
     Difference,
+    Part,
     Question,
     Tally,
     Walk,
@@ -62,7 +63,6 @@ SETTLE_STEP_S: Final = 0.1
 
 RECONCILE_EVERY_S: Final = 120.0
 SPANS_AT_ONCE: Final = 8
-DIFFERENCES_MAX: Final = 100
 TRIES: Final = 3
 
 YES, NO, UNKNOWN = "yes", "no", "unknown"
@@ -126,9 +126,24 @@ class Standing:
             self.agrees, self.difference = agrees, difference
 
 
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The beginning of the open window about which all banks were found to agree, so that closing a long one is short.
+
+    Attributes:
+        after: where the window begins.
+        to: up to where all agreed.
+        tallies: of each side up to there.
+    """
+
+    after: int = 0
+    to: int = 0
+    tallies: dict[Side, Tally] = field(default_factory=dict)
+
+
 @dataclass(slots=True)
 class Round:
-    """How far the automatic comparison of one window has come: it goes through it again and again."""
+    """How far the automatic comparison of the window closed last has come: it goes through it again and again."""
 
     after: int
     to: int
@@ -155,7 +170,8 @@ class Settlement:
         self._bank = bank
         self._ask = ask
         self._chore: asyncio.Task[None] | None = None
-        self._rounds: dict[int, Round] = {}
+        self._checked = Checked()
+        self._round: Round | None = None
         self._differences: dict[Side, str] = {}
         self._checked_us = 0
         self._seen = 0
@@ -225,33 +241,61 @@ class Settlement:
         return sorted((names[number], currency) for number, currency in state.positions if number in names)
 
     async def _report(self, after: int, to: int) -> list[WindowRow]:
-        standings = {side: Standing() for side in self._sides()}
-        deadline = asyncio.get_running_loop().time() + SETTLE_S_MAX
-        for span in spans(after, to):
-            await self._compare_span(span, standings, deadline)
+        """Compare a window from its beginning; a long open one from where all agreed before."""
+        is_long = to - after > SPANS_AT_ONCE * SPAN
+        standings, at = self._begun(after) if is_long else ({side: Standing() for side in self._sides()}, after)
+        await self._compare_spans(after, spans(at, to), standings)
         return [_row(side, standing) for side, standing in standings.items()]
 
+    def _begun(self, after: int) -> tuple[dict[Side, Standing], int]:
+        """Give how all stand at the end of what was found to agree, and where that is."""
+        known = self._checked if self._checked.after == after else Checked(after, after)
+        tallies = {side: known.tallies.get(side) or Tally() for side in self._sides()}
+        return {side: Standing(tally.copy()) for side, tally in tallies.items()}, known.to
+
+    async def _compare_spans(
+        self, after: int, found: Iterable[tuple[int, int]], standings: dict[Side, Standing]
+    ) -> None:
+        """Compare some spans of a window, and remember up to where all agree in the open one."""
+        deadline = asyncio.get_running_loop().time() + SETTLE_S_MAX
+        for span in found:
+            await self._compare_span(span, standings, deadline)
+            known = self._checked
+            is_further = known.after != after or span[1] > known.to
+            is_agreed = all(standing.agrees == YES for standing in standings.values())
+            if is_agreed and is_further and after == self._bank.state.windows.to:
+                tallies = {side: standing.tally.copy() for side, standing in standings.items()}
+                self._checked = Checked(after, span[1], tallies)
+
     async def _compare_span(self, span: tuple[int, int], standings: dict[Side, Standing], deadline: float) -> None:
-        found = sides(await self._payments(*span))
-        for side, standing in standings.items():
-            standing.tally.add(side[0], found.get(side, []))
+        parts = await self._parts(*span)
+        nothing = Part()
+
+        def add() -> None:
+            for side, standing in standings.items():
+                standing.tally.add(side[0], parts.get(side, nothing))
+
+        await self._bank.read(add)  # on a thread: a span takes a tenth of a second
         asked = [side for side, standing in standings.items() if standing.agrees == YES]
-        results = await asyncio.gather(*(self._settled(side, found.get(side, []), span, deadline) for side in asked))
+        results = await asyncio.gather(
+            *(self._settled(side, parts.get(side, nothing), span, deadline) for side in asked)
+        )
         for side, result in zip(asked, results, strict=True):
             standings[side].note(*result)
 
-    async def _payments(self, after: int, to: int) -> list[Cleared]:
-        bank = self._bank
-        queries = bank.queries
+    async def _parts(self, after: int, to: int) -> dict[Side, Part]:
+        """Read and hash the payments of a span, on a reader thread."""
+        queries = self._bank.queries
 
-        def find() -> list[Cleared]:
+        def find() -> dict[Side, Part]:
             rows = queries.window_payments(after, to, limit=to - after)
-            return [cleared_at_gateway(row.position, row.entry) for row in rows]
+            found = sides(cleared_at_gateway(row.position, row.entry) for row in rows)
+            return {side: Part(payments) for side, payments in found.items()}
 
-        return await bank.read(find)
+        return await self._bank.read(find)
 
     async def _settled(
-        self, side: Side, own: Sequence[Cleared], span: tuple[int, int], deadline: float
+        self, side: Side, own: Part, span: tuple[int, int], deadline: float
     ) -> tuple[str, Difference | None]:
         """Compare with a bank, and again for a while if it only has not carried everything out yet."""
         loop = asyncio.get_running_loop()
@@ -262,12 +306,10 @@ class Settlement:
                 return agrees, difference
             await asyncio.sleep(SETTLE_STEP_S)
 
-    async def _compare(
-        self, side: Side, own: Sequence[Cleared], span: tuple[int, int]
-    ) -> tuple[str, Difference | None]:
+    async def _compare(self, side: Side, own: Part, span: tuple[int, int]) -> tuple[str, Difference | None]:
         """Compare one bank's payments of a span; its books may change while it is asked, so it gets a few tries."""
         for _ in range(TRIES):
-            walk = Walk(own, *span)
+            walk = Walk(own.payments, *span, root=own.root)
             try:
                 while (question := walk.question) is not None:
                     await self._put(side, question, walk)
@@ -293,6 +335,7 @@ class Settlement:
         if self._chore is None:
             self._seen = self._bank.committer.committed_position
             self._chore = asyncio.get_running_loop().create_task(self._keep_reconciling())
+            self._chore.add_done_callback(_tell_fault)
 
     async def stop(self) -> None:
         """End that."""
@@ -306,48 +349,37 @@ class Settlement:
             await asyncio.sleep(RECONCILE_EVERY_S)
             try:
                 await self.reconcile()
-            except RetryableError as error:
+            except FortressError as error:
                 log_event(logger, logging.WARNING, "windows not compared", reason=str(error))
 
     async def reconcile(self) -> None:
-        """Compare a piece of the last closed window and of the open one, as far as it was decided a while ago."""
+        """Compare a piece of the window closed last, and of the open one what was decided a while ago and is new."""
         bank = self._bank
         await bank.tables_hold(bank.committer.committed_position)
         last, seen = bank.state.windows, self._seen
         self._seen = bank.committer.committed_position
+        standings, at = self._begun(last.to)
+        end = min(seen, at + SPANS_AT_ONCE * SPAN)
+        await self._compare_spans(last.to, spans(at, end), standings)
+        self._tell(standings)
         closed = await bank.read(bank.queries.window, last.number) if last.number else None
-        wanted = {0: (last.to, max(last.to, seen))}
         if closed is not None:
-            wanted[last.number] = (closed.after, closed.to)
-        rounds = {number: self._rounds.get(number) or Round(after, to, after) for number, (after, to) in wanted.items()}
-        self._rounds = rounds
-        for number, (after, to) in wanted.items():
-            rounds[number].to = to
-            if rounds[number].after != after:  # the open window is another one than last time
-                rounds[number] = Round(after, to, after)
-            await self._go_on(rounds[number])
+            if self._round is None or self._round.after != closed.after:
+                self._round = Round(closed.after, closed.to, closed.after)
+            standings = {side: Standing() for side in self._sides()}
+            await self._compare_spans(closed.after, self._round.spans(), standings)
+            self._tell(standings)
         self._checked_us = now_us()
 
-    async def _go_on(self, round: Round) -> None:
-        standings = {side: Standing() for side in self._sides()}
-        deadline = asyncio.get_running_loop().time() + SETTLE_S_MAX
-        for span in round.spans():
-            await self._compare_span(span, standings, deadline)
-        for side, standing in standings.items():
+    def _tell(self, standings: Mapping[Side, Standing]) -> None:
+        """Log each difference every time that it is found, and keep the newest of each bank for the status."""
+        for (bank, currency), standing in standings.items():
             if standing.difference is not None:
-                self._tell(side, standing.difference)
-
-    def _tell(self, side: Side, difference: Difference) -> None:
-        """Log a difference each time that it is found, and keep the newest of each bank for the status."""
-        self._differences[side] = str(difference)
-        log_event(
-            logger,
-            logging.ERROR,
-            "books differ from a bank's",
-            bank=side[0],
-            currency=side[1],
-            difference=str(difference),
-        )
+                found = str(standing.difference)
+                self._differences[bank, currency] = found
+                log_event(
+                    logger, logging.ERROR, "books differ from a bank's", bank=bank, currency=currency, difference=found
+                )
 
     def statistics(self) -> dict[str, object]:
         """Give what the status page shows: the last window, when it was compared, and what differed since the start."""
@@ -356,6 +388,11 @@ class Settlement:
             "reconciled_us": self._checked_us,
             "differences": {f"{bank} {currency}": what for (bank, currency), what in self._differences.items()},
         }
+
+
+def _tell_fault(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (fault := task.exception()) is not None:
+        logger.error("windows are compared no more", exc_info=fault)
 
 
 def spans(after: int, to: int) -> Iterator[tuple[int, int]]:

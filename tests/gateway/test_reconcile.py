@@ -18,6 +18,7 @@ from fortress.gateway.reconcile import (
     MISSING_HERE,
     MISSING_THERE,
     Cleared,
+    Part,
     Tally,
     Walk,
     first_difference,
@@ -92,10 +93,12 @@ def test_a_tally_adds_up_what_a_bank_paid_and_was_paid() -> None:
     payments = [cleared(n, n) for n in range(1, 200)]
     sides = reconcile.sides(payments)
     whole, parts, other = Tally(), Tally(), Tally()
-    whole.add("a", sides["a", "EUR"])
-    parts.add("a", payments[:77])
-    parts.add("a", payments[77:])
-    other.add("b", sides["b", "EUR"])
+    whole.add("a", Part(sides["a", "EUR"]))
+    parts.add("a", Part(payments[:77]))
+    begun = parts.copy()
+    parts.add("a", Part(payments[77:]))
+    other.add("b", Part(sides["b", "EUR"]))
+    assert (begun.payments, begun.root) == (77, root_of(payments[:77]))
     assert (whole.payments, whole.out_minor, whole.in_minor) == (199, other.in_minor, other.out_minor)
     assert whole.net_minor == -other.net_minor == sum(n for n in range(1, 200) if n % 3 == 0) * 2 - sum(range(1, 200))
     assert whole.root == parts.root == root_of(payments)
@@ -150,6 +153,20 @@ def test_many_surplus_payments_cost_no_more_than_one() -> None:
     assert walk.difference is not None
     assert (walk.difference.what, walk.difference.payment) == (MISSING_HERE, cleared(1))
     assert questions == 2
+
+
+def test_a_root_that_is_known_is_not_made_again() -> None:
+    """What was hashed elsewhere is taken for the first question, and only for that."""
+    payments = [cleared(n) for n in range(1, 200)]
+    walk = Walk(payments, 0, 1000, root=root_of(payments))
+    walk.root_told(root_of(payments[1:]))
+    assert walk.question is not None and walk.question.to < 1000
+    walk.root_told(root_of(within(payments[1:], 0, walk.question.to)))
+    while walk.question is not None and not walk.question.limit:
+        walk.root_told(root_of(within(payments[1:], walk.question.after, walk.question.to)))
+    assert walk.question is not None
+    walk.leaves_told(within(payments[1:], walk.question.after, walk.question.to))
+    assert walk.difference is not None and walk.difference.payment == payments[0]
 
 
 def test_books_that_changed_meanwhile_are_no_difference() -> None:

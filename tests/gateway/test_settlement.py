@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from fortress.errors import LedgerError, MessageInvalid, Refused, Status
+from fortress.errors import Busy, LedgerError, MessageInvalid, Refused, Status
 from fortress.gateway import settlement
+from fortress.gateway.reconcile import Part
 from fortress.gateway.settlement import SPAN, Leaves, Range, Root, Settlement, spans
 from fortress.ledger.commands import AbortPayment
 from fortress.ledger.merkle import EMPTY_ROOT
@@ -39,8 +40,8 @@ class Story:
     async def _root_of_other(self, fields: msgspec.Raw) -> Root:
         """The other bank has exactly what the gateway has: its root is the one over the same payments."""
         asked = msgspec.msgpack.decode(fields, type=Range)
-        found = await self.windows._payments(asked.after, asked.to)
-        return Root(settlement.root_of(found))
+        parts = await self.windows._parts(asked.after, asked.to)
+        return Root(parts.get((OTHER, asked.currency), Part()).root)
 
     async def pay(self, amount: int = 100, *, incoming: bool = False) -> tuple[bytes, int]:
         """A payment that both carried out."""
@@ -277,24 +278,88 @@ async def test_a_difference_is_logged_and_counted_without_anybody_asking(
         assert caplog.records[0].__dict__["fields"]["bank"] == BANK
 
 
-async def test_a_long_window_is_compared_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each round takes a few spans, goes on where the last one ended, and begins anew at the end."""
+async def test_comparing_goes_on_after_errors_and_tells_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What cannot be read now is tried again; a fault of the code is logged."""
+    monkeypatch.setattr(settlement, "RECONCILE_EVERY_S", 0.01)
+    async with telling(tmp_path) as story:
+        errors: list[Exception] = [Busy("later"), Busy("later"), RuntimeError("a fault")]
+
+        async def fail() -> None:
+            raise errors.pop(0)
+
+        monkeypatch.setattr(story.windows, "reconcile", fail)
+        story.windows.start()
+        await until(lambda: not errors)
+        await until(lambda: caplog.records and caplog.records[-1].levelname == "ERROR")
+        await story.windows.stop()
+        assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING", "ERROR"]
+
+
+@pytest.fixture
+def short_spans(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settlement, "SPAN", 4)
     monkeypatch.setattr(settlement, "SPANS_AT_ONCE", 2)
+
+
+async def test_a_long_window_is_compared_piece_by_piece(tmp_path: Path, short_spans: None) -> None:
+    """Each round takes a few new spans of the open window, and a few of the closed one, again and again."""
     async with telling(tmp_path) as story:
         for _ in range(4):
             await story.pay()
-        windows = story.windows
-        windows._seen = story.gateway.bank.committer.committed_position
-        pieces = []
-        for _ in range(8):
+        await story.close()
+        for _ in range(6):
+            await story.pay()
+        windows, begin = story.windows, story.gateway.bank.state.windows.to
+        windows._seen = end = story.gateway.bank.committer.committed_position
+        agreed, closed = [], []
+        for _ in range(5):
             story.asked.questions.clear()
             await windows.reconcile()
-            pieces.append((windows._rounds[0].at, len(story.asked.questions)))
-        starts = [at for at, _ in pieces]
-        assert 0 in starts and starts[:2] == [8, 16]
-        assert all(count <= 4 for _, count in pieces)
+            agreed.append(windows._checked.to)
+            assert windows._round is not None
+            closed.append(windows._round.at)
+            assert len(story.asked.questions) <= 8
+        assert agreed == sorted(min(end, begin + 8 * (each + 1)) for each in range(5))
+        assert 0 in closed[1:] and closed[0] == 8
         assert windows.statistics()["differences"] == {}
+
+
+async def test_closing_a_long_window_asks_only_about_its_end(tmp_path: Path, short_spans: None) -> None:
+    """What all were found to agree about is not asked again; the sums and roots are those of the whole window."""
+    async with telling(tmp_path) as story:
+        for _ in range(12):
+            await story.pay(3)
+        story.windows._seen = story.gateway.bank.committer.committed_position
+        for _ in range(5):
+            await story.windows.reconcile()
+        await story.pay(5, incoming=True)
+        story.asked.questions.clear()
+        await story.close()
+        assert len(story.asked.questions) <= 4
+        row = (await story.rows(1))[BANK]
+        assert (row.payments, row.out_minor, row.in_minor, row.agrees) == (13, 36, 5, "yes")
+        whole = await story.windows._parts(0, story.gateway.bank.committer.committed_position)
+        assert row.root == whole[BANK, "EUR"].root
+
+
+async def test_a_window_is_not_taken_to_agree_beyond_a_difference(tmp_path: Path, short_spans: None) -> None:
+    """What was found to agree ends before the span that does not, until that does as well."""
+    async with telling(tmp_path) as story:
+        for _ in range(5):
+            await story.pay()
+        id, sequence = await story.decide()
+        for _ in range(3):
+            await story.pay()
+        while not story.windows.statistics()["differences"]:
+            await story.windows.reconcile()
+        assert 0 < story.windows._checked.to < sequence
+        assert id.hex() in str(story.windows.statistics()["differences"])
+        with pytest.raises(Refused):
+            await story.close()
+        await story.bank.commit(id, sequence)
+        assert await story.close()
 
 
 def test_a_range_is_cut_into_spans_without_gaps() -> None:
