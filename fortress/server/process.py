@@ -190,6 +190,7 @@ class Process:
             for part in process._parts:
                 opened.push_async_callback(part.stop)
                 await part.start()
+            opened.callback(process._dismiss)
             operations = Operations(data, process.commands())
             await operations.start()
             opened.push_async_callback(operations.stop)
@@ -268,6 +269,12 @@ class Process:
             self.pairing.on_leave.append(on_leave)
         if self.is_primary:
             on_primary()
+
+    def _dismiss(self) -> None:
+        """Tell parts nothing more about roles: they are stopped before the pair is."""
+        if self.pairing is not None:
+            self.pairing.on_primary.clear()
+            self.pairing.on_leave.clear()
 
     # --- While it runs -----------------------------------------------------------------------------------------------
     async def _expire_holds(self) -> None:

@@ -97,6 +97,19 @@ async def test_a_node_told_to_end_does_not_start_anew(tmp_path: Path, monkeypatc
         assert world.process.restart is None and world.process.stopped.is_set()
 
 
+async def test_whoever_attends_hears_of_roles_until_the_node_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once if the node is primary; once it goes down nobody is called to office any more."""
+    told: list[str] = []
+    async with member(tmp_path, monkeypatch) as (world, found, _):
+        world.process.attend(lambda: told.append("primary"), lambda: told.append("left"))
+        assert told == ["primary"] and world.process.is_primary
+        assert len(found.on_primary) == 1
+    assert (found.on_primary, found.on_leave) == ([], [])
+    assert told.count("primary") == 1
+
+
 async def test_what_waits_for_a_new_start_hears_of_nothing_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
