@@ -72,7 +72,8 @@ class Posting:
         credit.credits_pending -= entry.held
         if debit.debits_pending < 0 or credit.credits_pending < 0 or entry.amount > entry.held:
             raise BooksBroken(f"position {position} takes more than was held")
-        unspend(debit, entry.held - entry.amount, hold.placed_us)
+        if entry.held != entry.amount:
+            unspend(debit, entry.held - entry.amount, hold.placed_us)
         hold.state, hold.posted, hold.position = _POSTED, entry.amount, position
         hold.sequence = position if entry.kind == _CLEARING else entry.gateway_sequence
         delta.holds[hold.id] = hold

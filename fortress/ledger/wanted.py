@@ -42,6 +42,9 @@ from fortress.ledger.model import BANK, is_account_number
 
 def missing(memory: Memory, command: Any) -> Wanted | None:
     """Tell what must be read before ``command`` can be judged; None when nothing is missing."""
+    is_there = _IS_THERE.get(type(command))
+    if is_there is not None and is_there(memory, command):
+        return None
     wanted = Wanted(memory.turns())
     want = _FOR_COMMAND.get(type(command))
     if want is not None:
@@ -67,6 +70,9 @@ def missing_for_batch(memory: Memory, rows: Sequence[Any]) -> Wanted | None:
 
 def missing_for_entry(memory: Memory, entry: AnyEntry) -> Wanted | None:
     """Tell what must be read before an entry from elsewhere (the peer, the journal) can be applied."""
+    is_there = _IS_THERE.get(type(entry))
+    if is_there is not None and is_there(memory, entry):
+        return None
     want = _FOR_ENTRY.get(type(entry))
     if want is None:
         return None
@@ -114,6 +120,32 @@ def want_hold(memory: Memory, wanted: Wanted, id: bytes) -> None:
     if hold is not None:
         want_account(memory, wanted, hold.debit)
         want_account(memory, wanted, hold.credit)
+
+
+# --- The legs of payments, which as a rule lack nothing: asked first, for less than the whole look -------------------
+def _is_placing_there(memory: Memory, command: PlacePayment) -> bool:
+    """Both accounts are in memory, and the id is new by its own time."""
+    id = command.id
+    is_new = id > memory.id_seen and id[6] & 0xF0 == TIME_ORDERED and id not in memory.ids
+    return is_new and command.debit in memory.accounts and command.credit in memory.accounts
+
+
+def _is_decision_there(memory: Memory, command: CommitPayment | AbortPayment) -> bool:
+    """The hold, its accounts and the entry that placed it are in memory."""
+    hold = memory.holds.get(command.id)
+    if hold is None or command.id not in memory.ids:
+        return False
+    return hold.debit in memory.accounts and hold.credit in memory.accounts
+
+
+def _is_placed_there(memory: Memory, entry: HoldPlaced) -> bool:
+    return entry.debit in memory.accounts and entry.credit in memory.accounts
+
+
+def _is_posted_there(memory: Memory, entry: Posted) -> bool:
+    """True for one that posts a hold which is in memory; its accounts are the hold's."""
+    is_held = entry.held and not entry.original and memory.holds.get(entry.id) is not None
+    return bool(is_held) and entry.debit in memory.accounts and entry.credit in memory.accounts
 
 
 # --- By command and by entry -----------------------------------------------------------------------------------------
@@ -187,6 +219,13 @@ def _for_released(memory: Memory, wanted: Wanted, entry: HoldReleased) -> None:
     want_hold(memory, wanted, entry.id)
 
 
+_IS_THERE: dict[type, Callable[[Memory, Any], bool]] = {
+    PlacePayment: _is_placing_there,
+    CommitPayment: _is_decision_there,
+    AbortPayment: _is_decision_there,
+    HoldPlaced: _is_placed_there,
+    Posted: _is_posted_there,
+}
 Want = Callable[[Memory, Wanted, Any], None]
 _FOR_COMMAND: dict[type, Want] = {
     MoveMoney: _for_move,

@@ -8,6 +8,7 @@ import pytest
 
 from fortress.ledger import commands as c
 from fortress.ledger import entries as e
+from fortress.ledger import wanted as wanted_module
 from fortress.ledger.acts import JUDGES
 from fortress.ledger.memory import ID_NONE, Memory, Wanted
 from fortress.ledger.model import BANK, Account, Customer, Hold, account_number
@@ -187,3 +188,33 @@ def test_a_handle_brings_its_customer() -> None:
     wanted = Wanted(memory.turns())
     want_handle(memory, wanted, b"x")
     assert not wanted and memory.id_seen == ID_NONE
+
+
+LEGS: tuple[Any, ...] = (
+    c.PlacePayment(ALICE, ID, A, B, 1, "EUR", "b/195"),
+    c.PlacePayment(ALICE, ODD, A, B, 1, "EUR", "b/195"),
+    c.CommitPayment(ALICE, ID, 9),
+    c.AbortPayment(ALICE, ID, 9),
+    e.HoldPlaced(1, ID, A, B, 5, "EUR", 9, "", 5, 5, 1),
+    e.Posted(1, ID, A, B, 5, "EUR", 3, "", 0, 0, 1, 5),
+    POSTED,
+)
+
+
+@pytest.mark.parametrize("leg", LEGS, ids=lambda leg: type(leg).__name__)
+@pytest.mark.parametrize("has", range(32))
+def test_the_short_look_says_what_the_whole_one_says(leg: Any, has: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever of accounts, hold and id is in memory, and whatever its time says of the id."""
+    memory = Memory()
+    memory.id_seen = bytes(16) if has & 16 else b"\xff" * 16
+    for bit, number in ((1, A), (2, B)):
+        if has & bit:
+            memory.accounts.put(number, Account(number, 7, 1, "EUR"))
+    if has & 4:
+        memory.holds.put(ID, Hold(ID, A, B, 5, "EUR", 1, 9, ""))
+    if has & 8:
+        memory.ids.put(ID, (1, e.HoldPlaced(1, ID, A, B, 5, "EUR", 9, "", 5, 5, 1)))
+    look = missing_for_entry if isinstance(leg, e.HoldPlaced | e.Posted) else missing
+    short = keys(look(memory, leg))
+    monkeypatch.setattr(wanted_module, "_IS_THERE", {})
+    assert short == keys(look(memory, leg))
