@@ -27,14 +27,18 @@ receipt_command = group(
 
 @receipt_command.command("show", examples=("fortress receipt show ID > receipt.json",))
 @click.argument("id_text", metavar="ID")
-def show_command(id_text: str) -> None:
-    """Fetch the receipt of a payment, check it, and print it as JSON, to be kept in a file."""
+@click.option("--position", type=click.IntRange(1), help="Of this very entry, as the payment's own position.")
+def show_command(id_text: str, position: int | None) -> None:
+    """Fetch the receipt of a payment, check it, and print it as JSON, to be kept in a file.
+
+    A payment between banks that was given up once and then done is proven by its --position.
+    """
     call = current_call()
 
     async def read(me: Me) -> None:
         from fortress.client.receipts import encode_receipt
 
-        receipt = await me.receipt(parse_id(id_text))
+        receipt = await me.receipt(parse_id(id_text), position=position or 0)
         click.echo(encode_receipt(receipt), nl=False)
         say(call, f"entry {receipt.position} of {receipt.head.tree_size}; checked")
 

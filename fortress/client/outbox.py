@@ -28,11 +28,13 @@ from fortress.client.me import Me
 from fortress.client.order_file import OrderFile, OrderState, OutboxItem, Outcome, now_us
 from fortress.client.payments import Payment
 from fortress.client.reading import to_us
+from fortress.client.receipts import entry_fields
 from fortress.errors import (
     STATUS_SENTENCES,
     AuthenticationError,
     DeadlinePassed,
     FortressError,
+    IntegrityFailed,
     MessageInvalid,
     NotSignedIn,
     OutcomeUnknown,
@@ -47,6 +49,7 @@ from fortress.errors import (
 from fortress.protocol.messages import decode_envelope, decode_request, encode_request
 from fortress.protocol.orders import PaymentOrder
 from fortress.protocol.payments import Pay
+from fortress.protocol.reading import ReceiptAnswer
 
 WAIT_S_MIN: Final = 0.5
 WAIT_S_MAX: Final = 60.0
@@ -307,7 +310,8 @@ class Outbox:
     async def _prove(self, me: Me, item: OutboxItem) -> bool:
         """Fetch and check the receipt of a payment that was done."""
         try:
-            receipt = await me.receipt(item.id)
+            receipt = await me.receipt(item.id, position=item.outcome.position)
+            _check_receipt(item, receipt)
         except Refused:
             self._file.keep_receipt(item.id, None)
         except RetryableError:
@@ -369,6 +373,17 @@ def _check(order: PaymentOrder, signature: bytes) -> None:
     names = ("id", "payee", "amount_minor", "currency", "debit", "reference", "not_after_us")
     request = Pay(**{name: getattr(order, name) for name in names}, order_signature=signature)
     decode_request(decode_envelope(encode_request(1, "pay", request)))
+
+
+def _check_receipt(item: OutboxItem, receipt: ReceiptAnswer) -> None:
+    """Check that the entry proven takes this amount from this account; its id may be that of a later attempt.
+
+    Raises:
+        IntegrityFailed: it is about something else.
+    """
+    fields = entry_fields(receipt)
+    if item.order.debit not in fields or item.order.amount_minor not in fields:
+        raise IntegrityFailed("the receipt is for another payment than the one that was done", {"id": item.id.hex()})
 
 
 def _outcome(payment: Payment) -> Outcome:

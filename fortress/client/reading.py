@@ -12,6 +12,7 @@ from fortress.client.calls import Calls
 from fortress.client.money import Money
 from fortress.client.receipts import HeadMemory, verify_receipt
 from fortress.client.subscription import Subscription
+from fortress.errors import IntegrityFailed
 from fortress.protocol.accounts import AccountsAnswer, AccountView, GetAccount, ListAccounts
 from fortress.protocol.reading import (
     Consistency,
@@ -187,14 +188,19 @@ class Reading:
 
     # --- proofs -------------------------------------------------------------------------------------------------
 
-    async def receipt(self, id: bytes) -> ReceiptAnswer:
+    async def receipt(self, id: bytes, *, position: int = 0) -> ReceiptAnswer:
         """Fetch the receipt for an id; it has been checked when this returns.
+
+        Args:
+            position: of the entry itself, as the payment's answer said; its id may be that of a later attempt then.
 
         Raises:
             IntegrityFailed: the receipt does not prove the entry, or its head contradicts one seen before.
         """
-        answer: ReceiptAnswer = await self._calls.call("receipt", Receipt(id))
-        verify_receipt(answer, bank=self._calls.bank, id=id)
+        answer: ReceiptAnswer = await self._calls.call("receipt", Receipt(id, position))
+        verify_receipt(answer, bank=self._calls.bank, id=b"" if position else id)
+        if position and answer.position != position:
+            raise IntegrityFailed(f"the receipt is for entry {answer.position}, not for {position}")
         self._heads.see(answer.head)
         return answer
 

@@ -114,7 +114,7 @@ class AccountsAnswer(Answer, frozen=True):
 class Resolve(Request, frozen=True):
     """Answer the payee's name and account for a username or account number, before sending."""
 
-    payee: Annotated[str, Meta(min_length=1, max_length=64)]
+    payee: Annotated[str, Meta(min_length=1, max_length=97)]  # bank, slash, username
     currency: Annotated[str, Meta(max_length=3)] = ""
 
 

@@ -128,9 +128,14 @@ class TransferView(Answer, frozen=True):
 
 
 class Receipt(Request, frozen=True):
-    """Prove an entry: its bytes, the path to the root, and the signed head."""
+    """Prove an entry: its bytes, the path to the root, and the signed head.
+
+    Of a hold that was posted, the posting is proven. A ``position`` names the entry itself, such as that of a payment
+    between banks that took more than one attempt; it must concern the asker.
+    """
 
     id: Id
+    position: Position = 0
 
 
 class ReceiptAnswer(Answer, frozen=True):

@@ -13,10 +13,11 @@ from typing import Any
 from msgspec.structs import replace
 
 from fortress.errors import Busy, MessageInvalid, Refused, Status
+from fortress.ledger import entries as codec
 from fortress.ledger.commands import OpenAccount
 from fortress.ledger.entries import HoldPlaced, Posted
 from fortress.ledger.entries import Refused as RefusedEntry
-from fortress.ledger.model import Account, AccountKind, Customer
+from fortress.ledger.model import Account, AccountKind, Customer, HoldState
 from fortress.ledger.queries import Filters
 from fortress.protocol import accounts, money, reading
 from fortress.protocol.fields import Done
@@ -325,7 +326,18 @@ async def handle_list_holds(node: Node, session: Session, request: money.ListHol
 async def handle_receipt(node: Node, session: Session, request: reading.Receipt) -> reading.ReceiptAnswer:
     """Prove an entry to those it concerns."""
     bank = node.bank
-    position, _ = await _found(bank, session, request.id)
+    if request.position:
+        if request.position > bank.state.position:
+            raise Refused(Status.original_unknown)
+        await bank.tables_hold(request.position)
+        entry = codec.decode(await bank.read(bank.queries.entry_at, request.position))
+        if not await _may_see(bank, session, entry):
+            raise Refused(Status.original_unknown)
+        return await bank.receipt(request.position)
+    position, entry = await _found(bank, session, request.id)
+    if type(entry) is HoldPlaced:
+        hold = await bank.hold(request.id)
+        position = hold.position if hold is not None and hold.state == HoldState.posted else position
     return await bank.receipt(position)
 
 

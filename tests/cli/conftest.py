@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from fortress.authority import make_authority
@@ -128,7 +129,7 @@ def payment_view(**more: Any) -> PaymentView:
 
 
 HEAD = HeadAnswer("a", 1, 9, bytes(32), TIME_US, bytes(64), bytes(32))
-RECEIPT = ReceiptAnswer(3, b"entry", [bytes(32)], HEAD)
+RECEIPT = ReceiptAnswer(3, msgspec.msgpack.encode([NUMBER, 1250, 300]), [bytes(32)], HEAD)
 
 
 class FakeAdministration:
@@ -340,8 +341,8 @@ class FakeBank:
     def sign(self, order: PaymentOrder) -> bytes:
         return self.signature
 
-    async def receipt(self, id: bytes) -> ReceiptAnswer:
-        self.note("receipt", id)
+    async def receipt(self, id: bytes, *, position: int = 0) -> ReceiptAnswer:
+        self.note("receipt", id, position)
         return RECEIPT
 
     async def payment(self, id: bytes, *, everywhere: bool = True) -> PaymentView:

@@ -41,8 +41,8 @@ def test_a_receipt_is_printed_to_be_kept(
 ) -> None:
     """What is printed can be read back."""
 
-    async def fetch(id: bytes) -> ReceiptAnswer:
-        assert id == ID
+    async def fetch(id: bytes, *, position: int) -> ReceiptAnswer:
+        assert (id, position) == (ID, 0)
         return receipt
 
     monkeypatch.setattr(bank, "receipt", fetch, raising=False)

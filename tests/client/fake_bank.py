@@ -600,7 +600,7 @@ class FakeSession(asyncio.Protocol):
     def handle_receipt(self, fields: Any) -> ReceiptAnswer:
         if fields.id not in self.books.done:
             raise Refused(Status.original_unknown)
-        position = self.books.done[fields.id][1]
+        position = fields.position or self.books.done[fields.id][1]
         path = self.books.tree.inclusion_proof(position - 1, lambda level, index: b"")
         return ReceiptAnswer(position, self.books.entries[position - 1], path, self.books.head(self.node.bank))
 

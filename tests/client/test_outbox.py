@@ -330,7 +330,7 @@ async def test_a_receipt_is_fetched_when_it_can_be(
     await outbox.run(sign_in, deadline_s=DEADLINE_S)
     assert outbox.get(first.id).receipt is not None
 
-    async def none(me: Me, id: bytes) -> object:
+    async def none(me: Me, id: bytes, *, position: int) -> object:
         raise Refused(Status.original_unknown)
 
     monkeypatch.setattr(Me, "receipt", none)
@@ -338,7 +338,7 @@ async def test_a_receipt_is_fetched_when_it_can_be(
     await outbox.run(sign_in, deadline_s=DEADLINE_S)
     assert outbox.get(second.id).state == "done" and outbox.get(second.id).receipt is None
 
-    async def false(me: Me, id: bytes) -> object:
+    async def false(me: Me, id: bytes, *, position: int) -> object:
         raise IntegrityFailed("it proves nothing")
 
     monkeypatch.setattr(Me, "receipt", false)
@@ -346,6 +346,24 @@ async def test_a_receipt_is_fetched_when_it_can_be(
     with pytest.raises(IntegrityFailed):
         await outbox.run(sign_in, deadline_s=DEADLINE_S)
     assert outbox.get(third.id).state == "done"
+
+
+async def test_a_receipt_for_something_else_is_not_kept(
+    outbox: Outbox, sign_in: SignIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It must be for the entry that the bank named, and for this amount from this account."""
+    get = Me.receipt
+    first = outbox.add(order_of(100))
+    await outbox.run(sign_in, deadline_s=DEADLINE_S)
+
+    async def anothers(me: Me, id: bytes, *, position: int) -> object:
+        return await get(me, id, position=outbox.get(first.id).outcome.position)
+
+    monkeypatch.setattr(Me, "receipt", anothers)
+    second = outbox.add(order_of(200))
+    with pytest.raises(IntegrityFailed, match="another payment"):
+        await outbox.run(sign_in, deadline_s=DEADLINE_S)
+    assert outbox.get(second.id).state == "done" and outbox.get(second.id).receipt is None
 
 
 async def test_a_running_outbox_takes_new_orders(outbox: Outbox, path: Path, sign_in: SignIn, books: Books) -> None:

@@ -87,6 +87,20 @@ async def test_a_receipt_is_checked_on_arrival(alice: Me, books: Books) -> None:
         await alice.receipt(bytes(16))
 
 
+async def test_a_receipt_may_be_asked_for_by_position(alice: Me, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then it is for that entry and no other."""
+    first, second = [await alice.transfer(100, 101, "1 EUR") for _ in range(2)]
+    assert (await alice.receipt(first.id, position=second.position)).position == second.position
+    other = await alice.receipt(first.id)
+
+    async def always(*_: object) -> object:
+        return other
+
+    monkeypatch.setattr(alice._calls, "call", always)
+    with pytest.raises(IntegrityFailed, match=f"not for {second.position}"):
+        await alice.receipt(second.id, position=second.position)
+
+
 async def test_a_journal_that_goes_on_is_proven(alice: Me) -> None:
     """The head seen first is remembered; the next is proven to continue it."""
     first = await alice.head()

@@ -53,7 +53,7 @@ def test_contact_data_that_could_do_harm_is_refused(field: str, bad: str) -> Non
         (OpenAccount, {"id": bytes(16), "currency": "EURO"}),
         (OpenAccount, {"id": bytes(16), "currency": "EUR", "kind": "x" * 17}),
         (Resolve, {"payee": ""}),
-        (Resolve, {"payee": "x" * 65}),
+        (Resolve, {"payee": "x" * 98}),
         (ListAccounts, {"limit": 1001}),
         (ListAccounts, {"all": 1}),
     ],

@@ -83,7 +83,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
     },
     "statement": {"account": 104, "from_us": 1, "to_us": 2, "cursor": 3, "limit": 4, **AGE},
     "get_transfer": {"id": ID},
-    "receipt": {"id": ID},
+    "receipt": {"id": ID, "position": 3},
     "head": {},
     "consistency": {"old_size": 3},
     "subscribe": {"accounts": [104], "from_position": 2},

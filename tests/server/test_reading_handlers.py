@@ -14,6 +14,7 @@ from fortress.client.me import Me
 from fortress.client.money import Money
 from fortress.client.payments import moment
 from fortress.client.reading import Filter
+from fortress.client.receipts import entry_fields
 from fortress.errors import (
     Busy,
     DiskFull,
@@ -135,6 +136,24 @@ async def test_a_position_is_waited_for_or_not_known(tmp_path: Path) -> None:
             assert behind.value.facts == {"position": position}
 
 
+async def test_a_receipt_proves_what_came_of_an_id(tmp_path: Path) -> None:
+    """Of a hold that was posted the posting; by its position any entry, to those it concerns."""
+    async with banking(tmp_path) as world:
+        t = await town(world)
+        paid = await t.tess.transfer(t.b, t.a, "2.00 EUR")
+        held = await t.alice.hold(t.a, t.b, "1.00 EUR")
+        assert (await t.alice.receipt(held.id)).position == held.position
+        posted = await t.bob.post(held.id)
+        assert (await t.alice.receipt(held.id)).position == posted.position
+        for payment in (held, posted, paid):
+            found = await t.alice.receipt(held.id, position=payment.position)
+            assert found.position == payment.position and payment.id in entry_fields(found)
+        carl = await t.tess.open_account("EUR", username="tess")
+        foreign = await t.tess.deposit(carl.number, "1.00 EUR")
+        for position in (foreign.position, 1, world.bank.state.position + 1, 2**62):
+            await refused(Status.original_unknown, t.alice.receipt(held.id, position=position))
+
+
 # --- Nobody sees what could still be lost ----------------------------------------------------------------------------
 READS: dict[str, Callable[[Town, bytes], tuple[Me, str, Request]]] = {
     "own account": lambda t, id: (t.alice, "get_account", GetAccount()),
@@ -145,6 +164,7 @@ READS: dict[str, Callable[[Town, bytes], tuple[Me, str, Request]]] = {
     "history": lambda t, id: (t.alice, "history", History(t.a)),
     "statement": lambda t, id: (t.alice, "statement", Statement(t.a, 0, 0)),
     "receipt": lambda t, id: (t.alice, "receipt", Receipt(id)),
+    "entry": lambda t, id: (t.alice, "receipt", Receipt(id, t.world.bank.state.position)),
     "holds": lambda t, id: (t.alice, "list_holds", ListHolds(t.a)),
     "hold": lambda t, id: (t.alice, "get_hold", GetHold(id)),
     "position": lambda t, id: (t.tess, "get_account", GetAccount(t.b, t.world.bank.state.position)),
