@@ -196,6 +196,7 @@ async def test_whoever_does_not_register_is_ended(tmp_path: Path, monkeypatch: p
     async with switching(tmp_path) as hub:
         await hub.add("bank-a")
         monkeypatch.setattr(reception, "GUESTS_MAX", 2)
+        monkeypatch.setattr(reception, "REGISTER_S", 3_600.0)
         silent = [await hub.dial("bank-a") for _ in range(3)]
         await until(lambda: silent[0].reasons)
         assert not silent[1].reasons and not silent[2].reasons
