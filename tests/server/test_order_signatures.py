@@ -18,7 +18,7 @@ from fortress.client.receipts import entry_fields
 from fortress.errors import Refused, Status
 from fortress.ledger.commands import MoveMoney, PlacePayment
 from fortress.ledger.model import SWITCH_ACTOR, Actor, TransferKind
-from fortress.protocol.money import Hold, Transfer
+from fortress.protocol.money import Hold, Transfer, TransferRow
 from fortress.protocol.orders import Order, PaymentOrder, sign_order, verify_order
 from fortress.protocol.payments import Pay
 from fortress.protocol.schnorr import order_signing_seed
@@ -117,7 +117,7 @@ async def test_no_other_key_signs_for_the_owner(tmp_path: Path) -> None:
 
 
 async def test_without_a_signature_nobody_pays_from_it(tmp_path: Path) -> None:
-    """Neither the owner nor a teller, by payment, transfer or hold."""
+    """Neither the owner nor a teller, by payment, transfer, batch or hold."""
     async with banking(tmp_path) as world:
         t = await Town(world).settle()
         for me in (t.alice, t.tess):
@@ -125,6 +125,8 @@ async def test_without_a_signature_nobody_pays_from_it(tmp_path: Path) -> None:
             await refused(Status.order_signature_required, me.ask("pay", asked(order, b"")))
             unsigned = Transfer(new_id(), t.a, t.b, 500, "EUR")
             await refused(Status.order_signature_required, me.ask("transfer", unsigned))
+            batch = await me.transfers([TransferRow(new_id(), t.a, t.b, 500)], "EUR")
+            assert batch.statuses == (Status.order_signature_required,)
             hold = Hold(new_id(), t.a, t.b, 500, "EUR", now_us() + HOUR_US)
             await refused(Status.order_signature_required, me.ask("hold", hold))
         assert await t.balances() == (10_000, 0)
