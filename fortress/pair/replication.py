@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from ssl import SSLContext
 from typing import Any, Final
 
@@ -176,7 +177,7 @@ class Replication:
             on_digest=parts.on_digest,
             send_snapshot=parts.send_snapshot,
             clock_us=parts.clock_us,
-            on_fault=self._on_fault,
+            on_fault=partial(_crash, self, self._host),
         )
 
     async def start(self) -> None:
@@ -209,15 +210,9 @@ class Replication:
             while self._events and not self.is_halted:
                 self._step(self._events.popleft())
         except Exception as error:
-            self._on_fault(error)
+            _crash(self, self._host, error)
         finally:
             self._is_stepping = False
-
-    def _on_fault(self, error: BaseException) -> None:
-        """Take part in nothing any more; the node stops."""
-        logger.error("the pair's part failed", exc_info=error)
-        self.is_halted = True
-        self._host.crash(error)
 
     def _step(self, event: e.Event) -> None:
         now_us = self.clock_us()
@@ -394,3 +389,10 @@ async def _until(is_so: Callable[[], bool]) -> None:
     async with asyncio.timeout(SWITCH_S):
         while not is_so():
             await asyncio.sleep(0.005)
+
+
+def _crash(replication: Replication, host: Host, error: BaseException) -> None:
+    """Take part in nothing any more; the node stops."""
+    logger.error("the pair's part failed", exc_info=error)
+    replication.is_halted = True
+    host.crash(error)
