@@ -72,6 +72,12 @@ class Dialer:
         self._ending: set[asyncio.Task[None]] = set()
         self._elsewhere = ""
         self._trouble = ""
+        self._linked_s = 0.0
+
+    @property
+    def since_s(self) -> float | None:
+        """For how long there has been a registered link; None while there is none."""
+        return asyncio.get_running_loop().time() - self._linked_s if self.link is not None else None
 
     @property
     def addresses(self) -> list[str]:
@@ -166,6 +172,7 @@ class Dialer:
             attempt.is_registered = True
             attempt.said.set_result(message)
             self.link, self.registered = link, message
+            self._linked_s = asyncio.get_running_loop().time()
             self._on_registered(link)
         elif isinstance(message, Rejected) and not attempt.said.done():
             attempt.said.set_result(message)

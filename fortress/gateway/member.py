@@ -113,11 +113,12 @@ class Member:
 
     def statistics(self) -> dict[str, object]:
         """Tell of the link and of what is under way."""
-        registered = self._dialer.registered
+        registered, since_s = self._dialer.registered, self._dialer.since_s
         return {
             "gateway": {
                 "bank": self._settings.gateway.bank,
                 "connected": self._ports.is_connected,
+                "since_s": None if since_s is None else round(since_s, 3),
                 "epoch": registered.epoch if registered is not None else 0,
                 "payments_open": len(self._ports.legs),
                 "payers_waiting": len(self._ports.orders),

@@ -79,11 +79,11 @@ async def test_a_bank_registers_and_hears_what_follows_at_once() -> None:
         assert side.told == ["registered"]
         assert side.messages == [found.directory]
         assert side.dialer.registered == Registered(GATEWAY, 1, ("EUR",))
-        assert side.dialer.link is not None
+        assert side.dialer.link is not None and side.dialer.since_s is not None and side.dialer.since_s >= 0
         side.dialer.link.send(VOTE)
         assert await found.wait(Vote) == [VOTE]
         assert await found.links[0].ask("steps", None, str) == "STEPS"
-    assert side.told == ["registered", "lost"]
+    assert side.told == ["registered", "lost"] and side.dialer.since_s is None
 
 
 async def test_a_link_that_ends_is_dialed_again() -> None:
