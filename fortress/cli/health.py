@@ -131,7 +131,8 @@ def _with_links(found: Verdict, document: Document) -> Verdict:
 
 def _wrong_with_gateway(gateway: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if disputes := gateway.get("disputes"):
-        yield f"{disputes} {'payment contradicts' if disputes == 1 else 'payments contradict'} the gateway", "fortress payment list --in-doubt"
+        what = "payment contradicts" if disputes == 1 else "payments contradict"
+        yield f"{disputes} {what} the gateway", "fortress payment list --in-doubt"
     if not gateway.get("connected"):
         more = f"the gateway {gateway.get('bank')} is not connected, so no other bank can be paid"
         yield more, "start the gateway, and see there that it knows this bank: fortress bank list"
