@@ -288,10 +288,10 @@ class BankDoubts:
     def contradicted(self, id: bytes, *, sequence: int, reason: int) -> None:
         """Note that the gateway's outcome came after all, and is not what was done here by hand."""
         real = f"paid, sequence {sequence}" if sequence else f"not paid, {reason_name(reason)}"
-        what = f"correct the books: here it was ended by hand, and the gateway decided: {real}"
+        what = f"correct the books: here it ended otherwise, by hand or in an old copy, and the gateway decided: {real}"
         if id not in self._contradicted and len(self._contradicted) < OPEN_MAX:
             self._contradicted[id] = what
-        log_event(logger, logging.ERROR, "payment ended by hand against its outcome", id=id.hex(), outcome=real)
+        log_event(logger, logging.ERROR, "payment ended here against its outcome", id=id.hex(), outcome=real)
 
 
 # --- A gateway -------------------------------------------------------------------------------------------------------

@@ -82,6 +82,17 @@ async def restart(clearing: Clearing, name: str) -> None:
     await clearing.wait_connected()
 
 
+async def quiet(clearing: Clearing) -> None:
+    """Wait until nothing is left to be told to anybody, so that the next message is the test's own."""
+
+    async def certain() -> bool:
+        async with at(clearing, GATEWAY) as gateway:
+            listed = await gateway.request("payments", ListPayments(in_doubt=True), REQUEST_S)
+            return not listed.payments
+
+    await until(certain, "no payment in doubt")
+
+
 def lines(node: Node, id: bytes) -> list[dict[str, Any]]:
     """What a node logged about a payment's attempt."""
     found = [json.loads(line) for line in node.log().splitlines() if id.hex() in line and line.startswith("{")]
@@ -140,10 +151,18 @@ async def test_a_payment_that_failed_is_kept_with_its_reason_everywhere(clearing
 async def test_a_further_attempt_says_whose_it_is(clearing: Clearing) -> None:
     """While the payee's bank is away a payment is given up; repeated, it is done by another attempt, told as such."""
     request = order(clearing, 7)
+    await quiet(clearing)
     clearing.parties["b"].arm("prepare received", 1)
     async with at(clearing, "a", username_of(0)) as link:
         with pytest.raises(RetryableError):
             await link.request("pay", request, REQUEST_S)
+
+    async def given_up() -> bool:
+        async with at(clearing, "a", username_of(0)) as link:
+            view = await link.request("payment", GetPayment(request.id), REQUEST_S)
+            return view.state == "given_up"
+
+    await until(given_up, "the payment given up")
     await restart(clearing, "b")
     await paid(clearing, request)
     view = await shown(clearing, "a", request.id, username_of(0))
@@ -177,6 +196,7 @@ async def test_somebody_elses_payment_does_not_exist(clearing: Clearing) -> None
 async def test_a_bank_that_votes_and_vanishes_is_in_doubt_until_it_is_back(clearing: Clearing) -> None:
     """The payer is done; the gateway lists who is missing, and the window cannot be closed meanwhile."""
     request = order(clearing, 11)
+    await quiet(clearing)
     clearing.parties["b"].arm("outcome received", 1)
     answer = await paid(clearing, request)
     async with at(clearing, GATEWAY) as gateway:
@@ -191,13 +211,7 @@ async def test_a_bank_that_votes_and_vanishes_is_in_doubt_until_it_is_back(clear
             await gateway.request("resolve_payment", ResolvePayment(new_id(), request.id, "abort"), REQUEST_S)
         assert caught.value.status is Status.payment_already_decided
     await restart(clearing, "b")
-
-    async def certain() -> bool:
-        async with at(clearing, GATEWAY) as gateway:
-            listed = await gateway.request("payments", ListPayments(in_doubt=True), REQUEST_S)
-            return not listed.payments
-
-    await until(certain, "no payment in doubt")
+    await quiet(clearing)
     assert (await shown(clearing, "b", request.id)).gateway_sequence == answer.gateway_sequence
 
 
@@ -206,6 +220,7 @@ async def test_a_bank_without_its_gateway_lists_its_doubts_and_may_end_one_by_ha
     gateway is back nothing was paid anywhere."""
     request = order(clearing, 13)
     gateway = clearing.parties[GATEWAY]
+    await quiet(clearing)
     gateway.arm("submit received", 1)
     async with at(clearing, "a", username_of(0)) as link:
         with pytest.raises(RetryableError):
