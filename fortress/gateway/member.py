@@ -201,9 +201,13 @@ class Member:
             log_event(logger, logging.WARNING, "gateway says what only banks say", message=type(message).__name__)
 
     def _objection(self, command: PlacePayment) -> FortressError | None:
-        """Tell why the gateway would refuse a payment, as far as it told; without a word of it, it decides itself."""
+        """Tell that a payment could not arrive now, as far as the gateway told.
+
+        What it would refuse for good it refuses itself: only a refusal that is in the books repeats.
+        """
         bank = command.counterparty.partition("/")[0]
-        return self._objection_to(bank) if self._banks and self._ports.is_connected else None
+        objection = self._objection_to(bank) if self._banks and self._ports.is_connected else None
+        return objection if isinstance(objection, BankUnreachable) else None
 
     def _objection_to(self, bank: str) -> FortressError | None:
         own, found = self._banks.get(self._name), self._banks.get(bank)

@@ -263,9 +263,9 @@ async def test_a_bank_cannot_owe_more_than_its_cap(town: Town) -> None:
 
 
 async def test_a_suspended_bank_neither_pays_nor_is_paid(town: Town) -> None:
-    """Nobody's money is held for it; let in again it goes on, with the same order."""
+    """The refusal repeats, also when it is let in again; then a new order is paid, and no money is held for the old."""
     async with town.people(("a", "customer0"), (GATEWAY, ADMINISTRATOR)) as (payer, admin):
-        request = order(f"b/{BANKER}")
+        request, later = order(f"b/{BANKER}"), order(f"b/{BANKER}")
         await admin.switching.suspend_bank("b")
         try:
             async with asyncio.timeout(PATIENCE_S):
@@ -275,7 +275,8 @@ async def test_a_suspended_bank_neither_pays_nor_is_paid(town: Town) -> None:
         finally:
             await admin.switching.suspend_bank("b", resume=True)
         await town.wait_connected()
-        assert not (await pay(payer, request)).replayed
+        assert await refused(payer, request) is Status.bank_suspended
+        assert not (await pay(payer, later)).replayed
 
 
 # --- Without one of them ---------------------------------------------------------------------------------------------
