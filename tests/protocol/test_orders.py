@@ -10,7 +10,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec.structs import replace
 
 from fortress.protocol import schnorr
-from fortress.protocol.orders import ORDER_LABEL, Order, sign_order, verify_order
+from fortress.protocol.orders import (
+    ORDER_LABEL,
+    PAYMENT_LABEL,
+    Order,
+    PaymentOrder,
+    sign_order,
+    verify_order,
+)
 
 SEED = b"\x07" * 32
 KEY = Ed25519PrivateKey.from_private_bytes(SEED).public_key().public_bytes_raw()
@@ -88,3 +95,34 @@ def test_the_order_key_is_not_the_login_key() -> None:
     seed = schnorr.order_signing_seed(SEED)
     assert seed != SEED
     assert not verify_order(ORDER, signature=sign_order(ORDER, seed), signing_key=KEY)
+
+
+PAYMENT = PaymentOrder(
+    bank="bank-a",
+    id=bytes(range(16)),
+    debit=1000168,
+    payee="bank-b/1000265",
+    amount_minor=12_345,
+    currency="EUR",
+    reference="rent",
+    not_after_us=7,
+)
+
+
+def test_a_payment_to_any_bank_has_a_statement_of_its_own() -> None:
+    """Which the protocol names, and which no transfer's signature fits."""
+    assert PAYMENT.statement() == msgpack.packb(
+        [PAYMENT_LABEL, "bank-a", bytes(range(16)), 1000168, "bank-b/1000265", 12_345, "EUR", "rent", 7]
+    )
+    assert verify_order(PAYMENT, signature=sign_order(PAYMENT, SEED), signing_key=KEY)
+    assert not verify_order(PAYMENT, signature=sign_order(ORDER, SEED), signing_key=KEY)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"payee": "bank-c/1000265"}, {"payee": "bank-b/1000168"}, {"not_after_us": 8}, {"amount_minor": 12_346}],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_changed_payment_is_not_the_one_that_was_signed(change: dict[str, Any]) -> None:
+    """Neither its payee, nor its amount, nor until when it is good."""
+    assert not verify_order(replace(PAYMENT, **change), signature=sign_order(PAYMENT, SEED), signing_key=KEY)
