@@ -27,6 +27,7 @@ from fortress.ledger.commands import AbortPayment, Command, CommitPayment, Place
 from fortress.ledger.entries import Refused
 from fortress.ledger.model import SWITCH_ACTOR, BankState, Hold
 from fortress.ledger.rules import Verdict
+from fortress.ledger.state import State
 from fortress.server.bank import Bank
 from fortress.server.logs import RequestLog, log_event
 
@@ -274,6 +275,11 @@ class Coordinator:
         if hold is None and isinstance(outcome, Verdict) and type(outcome.entry) is not Refused:
             # without its hold nobody can tell how it ended, unless this very answer does
             outcome = _FORGOTTEN if outcome.status is not Status.id_too_far_ahead else outcome
+        if payment.reason and hold is not None and hold.is_payment:
+            # given up or asked about without an intent of its own: the id may be a payment of other banks
+            parties = _parties_of(self._state, hold)
+            if (payment.payer, payment.payee) != parties:
+                payment.belongs(*parties)
         payment.ended(outcome, hold, clock_us())
         self._note(payment, outcome)
 
@@ -301,6 +307,13 @@ class Coordinator:
             "payments_unacknowledged": len(self.machines) - len(self._undecided),
             "messages_ignored": self._ignored.count + counts["over_limit"],
         }
+
+
+def _parties_of(state: State, hold: Hold) -> tuple[str, str]:
+    """Name the banks of the payer and of the payee of a payment."""
+    positions = state.positions
+    names = {positions.get((member.number, hold.currency)): name for name, member in state.banks.items()}
+    return names[hold.debit], names[hold.credit]
 
 
 class Ignored:

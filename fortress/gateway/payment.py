@@ -16,6 +16,7 @@ new         nothing, or what an earlier primary left        submitted, no object
                                                             inquired, or recovered from an open hold: abort -> deciding
 intending   the intent is being written                     placed: send Prepare -> preparing;
                                                             decided before, or refused: tell -> decided;
+                                                            the id is another payment's: tell, forgotten;
                                                             error: forgotten, the payer's bank submits again
 preparing   the intent; the payee's vote                    vote yes: commit -> deciding; vote no: abort -> deciding;
                                                             deadline: abort -> deciding; pause over or payee's bank
@@ -162,13 +163,14 @@ class Payment:
     def submitted(self, bank: str, submit: Submit) -> None:
         """Take the submission of a payment that is here already.
 
-        Another bank's under the same id is refused. Another content of the same bank is not answered: it cannot be what
-        that bank holds, and no outcome of this payment is true of it.
+        Another bank's under the same id is refused, once the ledger has told whose the id is. Another content of the
+        same bank is not answered: it cannot be what that bank holds, and no outcome of this payment is true of it.
         """
         if not self.payer:
             self.payer = bank
         if bank != self.payer:
-            self.ports.send(bank, Outcome(self.id, 0, int(Status.id_reused)))
+            if self.phase is _PREPARING or self.phase is _DECIDED:
+                self.ports.send(bank, Outcome(self.id, 0, int(Status.id_reused)))
             return
         if self.submit is not None and submit != self.submit:
             return
@@ -244,6 +246,16 @@ class Payment:
         else:
             self._decided(outcome, hold, now_us)
 
+    def belongs(self, payer: str, payee: str) -> None:
+        """Take from the ledger whose payment has this id; who else came with it has none under it, and is told so."""
+        sides = ((self.payer, PAYER), (self.payee, PAYEE))
+        asked = tuple(bank for bank, bit in sides if bank and self.waiting & bit)
+        self.payer, self.payee, self.submit = payer, payee, None
+        self.waiting = (PAYER if payer in asked else 0) | (PAYEE if payee in asked else 0)
+        for bank in asked:
+            if bank not in (payer, payee):
+                self.ports.send(bank, Outcome(self.id, 0, int(Status.id_reused)))
+
     # --- What the clock says -----------------------------------------------------------------------------------------
     def ticked(self, now_us: int) -> None:
         """Send again what was not answered, or give up what was not decided in time."""
@@ -297,6 +309,10 @@ class Payment:
         self.sequence, self.reason = outcome_of(verdict, hold)
         self.pause_us = PAUSE_FIRST_US
         self._tell(now_us)
+        if verdict.status is Status.id_reused or not self.waiting:
+            # what the id stands for is another payment, whose banks must not find this one in its place
+            self.due_us = NEVER_US
+            self.ports.forget(self)
 
     def _prepare(self, now_us: int) -> None:
         assert self.submit is not None  # only what was submitted gets here; what is recovered is given up

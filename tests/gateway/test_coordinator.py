@@ -189,6 +189,44 @@ async def test_a_submission_of_another_banks_payment_is_refused(tmp_path: Path) 
         assert await b.outcome() == Outcome(prepare.id, 0, int(Status.id_reused))
 
 
+async def enter_third(hub: Hub) -> Teller:
+    await hub.add("bank-c")
+    return await hub.enter("bank-c")
+
+
+async def test_an_id_used_at_two_banks_hides_no_decision_after_a_takeover(tmp_path: Path) -> None:
+    """The same id of another bank's customer comes first; who holds the decided payment is told the decision."""
+    async with switching(tmp_path) as hub:
+        a, b = await hub.enter_both()
+        c = await enter_third(hub)
+        decided = await paid(a, b)
+        machines(hub).leave()  # as a new primary begins; bank a was not told yet
+        c.say(submission(id=decided.id))
+        assert await c.wait(Outcome) == Outcome(decided.id, 0, int(Status.id_reused))
+        a.say(submission(id=decided.id))
+        assert await a.wait(Outcome) == decided
+        b.say(Inquire((decided.id,)))
+        assert await b.wait(Outcome) == decided
+
+
+async def test_nobody_is_told_that_another_banks_payment_was_theirs(tmp_path: Path) -> None:
+    """Neither who submits the id of one that was done, to a bank that cannot be paid, nor who asks about it."""
+    async with switching(tmp_path) as hub:
+        a, b = await hub.enter_both()
+        c = await enter_third(hub)
+        decided = await paid(a, b)
+        await until(lambda: not machines(hub).machines)
+        for message in (submission(id=decided.id, payee_bank="bank-z"), Inquire((decided.id,))):
+            c.say(message)
+            assert await c.wait(Outcome) == Outcome(decided.id, 0, int(Status.id_reused))
+            b.say(Inquire((decided.id,)))
+            assert await b.outcome() == decided
+            await until(lambda: not machines(hub).machines)
+        a.say(Inquire((decided.id,)))
+        assert await a.outcome() == decided
+        await until(lambda: not machines(hub).machines)
+
+
 async def test_a_question_about_an_unknown_payment_gives_it_up(tmp_path: Path) -> None:
     """Durably and first, so that a submission which is still on its way cannot begin."""
     async with switching(tmp_path) as hub:

@@ -116,7 +116,6 @@ def test_a_payment_that_was_done_is_told_so_whatever_stands_against_new_ones() -
         (ok(replayed=True), voided(UNFINISHED), Outcome(ID, 0, UNFINISHED)),
         (given_up(BankUnreachable.code), None, Outcome(ID, 0, BankUnreachable.code)),
         (refusal(Status.exceeds_debit_cap), None, Outcome(ID, 0, Status.exceeds_debit_cap)),
-        (Verdict(Status.id_reused), posted(), Outcome(ID, 0, Status.id_reused)),
     ],
 )
 def test_what_the_ledger_knows_is_told_to_who_submits_it(
@@ -129,6 +128,17 @@ def test_what_the_ledger_knows_is_told_to_who_submits_it(
     payment.placed(verdict, found, NOW_US)
     assert ports.taken() == [("place", ID), ("send", "a", outcome)]
     assert payment.phase is Phase.decided
+
+
+def test_what_is_refused_for_the_id_does_not_stay_in_place_of_the_ids_payment() -> None:
+    """The bank is told and forgotten; until the ledger has spoken, nobody else is told anything."""
+    ports = Recorder()
+    payment = new(ports)
+    payment.begin()
+    payment.submitted("c", SUBMIT)
+    assert ports.taken() == [("place", ID)]
+    payment.placed(Verdict(Status.id_reused), posted(), NOW_US)
+    assert ports.taken() == [("send", "a", Outcome(ID, 0, Status.id_reused)), ("forget",)]
 
 
 @pytest.mark.parametrize("trouble", [Busy(), TOO_FAR_AHEAD, ok(replayed=True)])
@@ -351,6 +361,28 @@ def test_an_inquiry_is_answered_from_the_ledger(verdict: Verdict, found: Hold | 
     assert ports.taken() == [("send", "b", outcome)]
     payment.acknowledged("b")
     assert ports.taken() == [("forget",)]
+
+
+def test_an_inquiry_about_the_payment_of_others_tells_nothing_of_it() -> None:
+    """Whose it is says the ledger: strangers hear that the id is taken, a bank on the other side its outcome."""
+    ports = Recorder()
+    stranger = Payment(ports, ID, "", "c", NOW_US)
+    stranger.inquire()
+    stranger.belongs("a", "b")
+    stranger.ended(Verdict(Status.payment_already_decided), posted(), NOW_US)
+    assert ports.taken()[1:] == [("send", "c", Outcome(ID, 0, Status.id_reused)), ("forget",)]
+    payer = Payment(ports, ID, "", "a", NOW_US)
+    payer.inquire()
+    payer.belongs("a", "b")
+    payer.ended(Verdict(Status.payment_already_decided), posted(), NOW_US)
+    assert ports.taken()[1:] == [("send", "a", COMMITTED)]
+    both = Payment(ports, ID, "", "b", NOW_US)
+    both.inquire()
+    both.submitted("c", SUBMIT)
+    both.belongs("a", "b")
+    both.ended(Verdict(Status.payment_already_decided), posted(), NOW_US)
+    told = [("send", "c", Outcome(ID, 0, Status.id_reused)), ("send", "b", COMMITTED)]
+    assert (ports.taken()[1:], both.missing) == (told, ("b",))
 
 
 def test_a_submission_during_an_inquiry_gets_its_outcome() -> None:
