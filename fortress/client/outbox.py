@@ -33,6 +33,7 @@ from fortress.errors import (
     STATUS_SENTENCES,
     AuthenticationError,
     DeadlinePassed,
+    DiskFull,
     FortressError,
     IntegrityFailed,
     MessageInvalid,
@@ -62,7 +63,8 @@ OnChange = Callable[[OutboxItem], object]
 
 NOTHING_DONE: Final = (RetryableError, AuthenticationError, MessageInvalid, UnknownOperation)
 """With these the bank, or the way to it, says that this try did nothing, unless they are of `DOUBTFUL`."""
-DOUBTFUL: Final = (OutcomeUnknown, DeadlinePassed)
+DOUBTFUL: Final = (OutcomeUnknown, DeadlinePassed, DiskFull)
+"""Also a bank whose disk is full: what it had judged already it writes once there is space."""
 SESSION_OVER: Final = (NotSignedIn, TokenRejected)
 
 

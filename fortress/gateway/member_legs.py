@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
-from fortress.errors import REFUSED_CODE_BASE, Busy, FortressError, Status, refusal_code
+from fortress.errors import REFUSED_CODE_BASE, FortressError, OutcomeUnknown, Status, refusal_code
 from fortress.gateway.links import Link
 from fortress.gateway.messages import Message, Outcome, Prepare, Submit
 from fortress.gateway.participant import BankPorts, Incoming, Leg, Order, Outgoing
@@ -183,7 +183,8 @@ class MemberLegs(BankPorts):
         """Tell a machine what came of a placing, once all that its hold shows is durable."""
         hold = self._state.hold(id) if isinstance(outcome, Verdict) and outcome.status is _OK else None
         if hold is None and isinstance(outcome, Verdict) and outcome.status is _OK:
-            outcome = Busy("memory is short; try again")  # what was read for the judging is forgotten already
+            # what was read for the judging is forgotten already; the hold may stand, so nothing was refused
+            outcome = OutcomeUnknown("memory is short; try again with the same id")
         if hold is None or hold.state == _OPEN or hold.position <= self._committer.committed_position:
             told(outcome, hold, clock_us())
             return

@@ -29,6 +29,7 @@ from fortress.client.credentials import LoginKey
 from fortress.errors import (
     BankUnreachable,
     Busy,
+    DiskFull,
     FortressError,
     GatewayUnreachable,
     LoginFailed,
@@ -74,6 +75,7 @@ REFUSALS: dict[str, type[FortressError]] = {
     "busy": Busy,
     "no_primary": NoPrimary,
     "distrusted": ServerNotTrusted,
+    "disk_full": DiskFull,
     "no_gateway": GatewayUnreachable,
     "no_bank": BankUnreachable,
     "over": TokenRejected,

@@ -18,6 +18,7 @@ from fortress.client.me import Me
 from fortress.client.order_file import OrderState, OutboxItem
 from fortress.client.outbox import Outbox, wait_s
 from fortress.errors import (
+    DiskFull,
     FortressError,
     GatewayUnreachable,
     IntegrityFailed,
@@ -206,6 +207,16 @@ async def test_a_doubt_is_ended_by_the_banks_answer_alone(
     node.faults["pay"] = []
     await outbox.run(sign_in, deadline_s=DEADLINE_S)
     assert states(outbox) == ["done"] and paid(books) == [item.id]
+
+
+async def test_a_full_disk_leaves_an_order_in_doubt(outbox: Outbox, sign_in: SignIn, node: FakeNode) -> None:
+    """The bank may have judged it and write it once there is space: it is neither taken out nor too late here."""
+    node.faults["pay"] = ["disk_full"] * 500
+    item = outbox.add(order_of(not_after_us=now_us() + HOUR_US))
+    await run_until(outbox, sign_in, lambda: outbox.get(item.id).outcome.code)
+    assert (outbox.get(item.id).state, outbox.get(item.id).outcome.code) == ("sent", DiskFull.code)
+    with pytest.raises(UsageError, match="may have been done"):
+        outbox.remove(item.id)
 
 
 async def test_an_order_that_is_too_late_is_not_sent(outbox: Outbox, sign_in: SignIn, node: FakeNode) -> None:
