@@ -18,6 +18,7 @@ from typing import Final
 
 import msgspec
 
+from fortress.gateway.messages import Id, Name
 from fortress.ledger.entries import Posted
 from fortress.ledger.merkle import Tree, leaf_hash, leaf_hashes
 from fortress.ledger.model import TransferKind
@@ -40,11 +41,11 @@ class Cleared(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """
 
     sequence: int
-    id: bytes
-    payer: str
-    payee: str
+    id: Id
+    payer: Name
+    payee: Name
     amount: int
-    currency: str
+    currency: Name
 
     def leaf(self) -> bytes:
         """Hash it as a leaf of the tree."""
