@@ -43,6 +43,8 @@ from fortress.protocol.sessions import Renew, Resume, SignedIn
 
 TIMEOUT_S: Final = 5.0
 DEADLINE_S: Final = 30.0
+TRY_S_MIN: Final = 0.1
+"""Nothing is tried again in less: an answer that just misses the deadline turns a sure "no" into "not known"."""
 RENEW_AFTER: Final = 0.6
 RENEW_S_MIN: Final = 1.0
 STALE_MS_MAX: Final = 10_000
@@ -162,7 +164,7 @@ class Calls:
                 wait_s = attempts.note(error, was_sent=link is not None)
                 if link is not None and attempts.is_worn and (self.route.has_choice or not isinstance(error, Busy)):
                     self.route.leave(link, error)
-                if attempts.is_final or loop.time() + wait_s >= deadline:
+                if attempts.is_final or loop.time() + wait_s + TRY_S_MIN >= deadline:
                     end = attempts.end(error)
                     break
             except FortressError as error:

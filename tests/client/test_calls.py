@@ -198,7 +198,7 @@ async def test_a_write_without_answer_ends_as_unknown_with_its_id(client: Client
 async def test_a_write_that_was_surely_not_done_is_not_called_unknown(client: Client, node: FakeNode) -> None:
     """Told busy to the end, the caller hears busy."""
     alice = await client.login_with_seed("alice", ALICE_SEED)
-    client._calls.deadline_s = 0.3
+    client._calls.deadline_s = 1.0
     for fault, error in (("busy", Busy), ("not_primary", NotPrimary)):
         node.faults["transfer"] = [fault] * 50
         with pytest.raises(error):

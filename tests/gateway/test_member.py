@@ -477,7 +477,7 @@ async def test_everything_open_is_asked_for_after_a_restart(tmp_path: Path) -> N
             commands = [bank.command(amount, reference=f"no {amount}") for amount in (100, 200)]
             for command in commands:
                 await within(bank.pay(command))
-            submits = {submit.id: submit for submit in found.take(Submit)}
+            submits = {submit.id: submit for submit in await found.wait(Submit, 2)}
             prepares = [bank.prepare(amount) for amount in (10, 20)]
             for prepare in prepares:
                 await bank.vote(prepare)

@@ -356,7 +356,7 @@ async def test_a_customer_who_vanishes_is_gone_at_the_bank() -> None:
         speaker = await through(gateway, "alice")
         speaker.writer.transport.abort()
         await wait_gone(bank, gateway)
-        assert passages(gateway) == []
+        await until(lambda: passages(gateway) == [])
 
 
 async def test_a_silent_passage_is_ended() -> None:
