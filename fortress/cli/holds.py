@@ -26,9 +26,7 @@ hold_command = group(
 )
 
 
-@hold_command.command(
-    "place", examples=("fortress hold place bob 50 EUR --for 7d --reference Deposit",)
-)
+@hold_command.command("place", examples=("fortress hold place bob 50 EUR --for 7d --reference Deposit",))
 @click.argument("to", metavar="TO")
 @AMOUNT
 @click.option("--for", "span", default="7d", show_default=True, help="How long, like 90s, 12h or 7d.")

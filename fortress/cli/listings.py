@@ -224,9 +224,7 @@ def trail_json(row: TrailRow) -> dict[str, Json]:
 
 def trail_table(rows: Sequence[TrailRow]) -> Table:
     """Acts and refusals for people."""
-    cells = [
-        (str(row.position), time_text(row.time_us), row.kind, row.actor, row.subject, row.detail) for row in rows
-    ]
+    cells = [(str(row.position), time_text(row.time_us), row.kind, row.actor, row.subject, row.detail) for row in rows]
     columns = (">Position", "Time", "Kind", "By", "About", "Detail")
     return Table(columns=columns, rows=cells, empty="no acts yet")
 
