@@ -37,6 +37,10 @@ UNDECIDED_MAX: Final = 8_192
 MACHINES_MAX: Final = 131_072
 """All payments in memory; beyond, decided ones are left to the ledger and to the banks' questions."""
 ROOM: Final = 4_096
+UNKNOWN_PER_S: Final = 500
+UNKNOWN_AT_ONCE: Final = 10_000
+"""Questions of one bank about payments that are not under way: each may write an entry, and an honest bank asks only
+about what it holds."""
 LINES_PER_S_MAX: Final = 20
 """Lines in the log about what is ignored."""
 PAGE: Final = 1_000
@@ -82,6 +86,7 @@ class Coordinator:
         self._undecided: dict[bytes, str] = {}
         self._undecided_of: Counter[str] = Counter()
         self._counts: Counter[str] = Counter()
+        self._unknown: dict[str, Allowance] = {}
         self._ignored = Ignored()
         self._heard: dict[type[Message], Callable[[str, Any], None]] = {
             Submit: self._submitted,
@@ -143,7 +148,7 @@ class Coordinator:
             payment = self.machines.get(id)
             if payment is not None:
                 payment.inquired(bank)
-            elif self._has_room(bank):
+            elif self._may_ask(bank) and self._has_room(bank):
                 self._make(id, "", bank, counted=bank).inquire()
 
     def _voted(self, bank: str, vote: Vote) -> None:
@@ -167,6 +172,14 @@ class Coordinator:
         self._undecided[id] = counted
         self._undecided_of[counted] += 1
         return payment
+
+    def _may_ask(self, bank: str) -> bool:
+        """Tell whether a bank may ask about one more payment that is not under way; it asks again if not."""
+        now_s = asyncio.get_running_loop().time()
+        allowance = self._unknown.setdefault(bank, Allowance(now_s, UNKNOWN_PER_S, UNKNOWN_AT_ONCE))
+        is_allowed = allowance.take(now_s)
+        self._counts["over_limit"] += not is_allowed
+        return is_allowed
 
     def _has_room(self, bank: str) -> bool:
         """Tell whether one more payment may begin for a bank; for it, old decided ones are left to the ledger."""
@@ -338,6 +351,27 @@ class Ignored:
         self._lines += 1
         if self._lines <= LINES_PER_S_MAX:
             log_event(logger, logging.WARNING, what, bank=bank, payment=id.hex())
+
+
+class Allowance:
+    """How often one bank may do something: so many times at once, refilled at a steady rate."""
+
+    __slots__ = ("_at_once", "_filled_s", "_left", "_per_s")
+
+    def __init__(self, now_s: float, per_s: int, at_once: int) -> None:
+        self._per_s = per_s
+        self._at_once = at_once
+        self._left = float(at_once)
+        self._filled_s = now_s
+
+    def take(self, now_s: float) -> bool:
+        """Take one; False when there is none left."""
+        self._left = min(self._at_once, self._left + (now_s - self._filled_s) * self._per_s)
+        self._filled_s = now_s
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
 
 
 _FORGOTTEN: Final = Busy("memory is short: what was read for the judging is forgotten already; it is tried again")

@@ -24,7 +24,7 @@ from fortress.errors import (
     Throttled,
     UnknownOperation,
 )
-from fortress.gateway.coordinator import TICK_S, Coordinator
+from fortress.gateway.coordinator import TICK_S, Allowance, Coordinator
 from fortress.gateway.directory import Directory
 from fortress.gateway.doubts import SwitchDoubts
 from fortress.gateway.links import Answerer, Link
@@ -257,7 +257,8 @@ class Switch:
     async def _resolve(self, asking: str, asked: WhoIs) -> ResolveAnswer:
         """Ask the payee's bank who the payee is, so many times a second for each bank that asks."""
         now_s = asyncio.get_running_loop().time()
-        self._resolves.setdefault(asking, Allowance(now_s)).take(now_s)
+        if not self._resolves.setdefault(asking, Allowance(now_s, RESOLVES_PER_S, RESOLVES_AT_ONCE)).take(now_s):
+            raise Throttled("this bank asks for too many names", {"wait_ms": int(1000 / RESOLVES_PER_S) + 1})
         banks = self._bank.state.banks
         member = banks.get(asked.bank)
         if member is None or asked.bank == asking:
@@ -266,30 +267,6 @@ class Switch:
         if suspended:
             raise Refused(Status.bank_suspended, {"bank": suspended[0]})
         return await self.directory.ask(asked.bank, RESOLVE, asked, ResolveAnswer)
-
-
-class Allowance:
-    """How often one bank may ask: so many at once, refilled at a steady rate."""
-
-    __slots__ = ("_filled_s", "_left")
-
-    def __init__(self, now_s: float) -> None:
-        self._left = float(RESOLVES_AT_ONCE)
-        self._filled_s = now_s
-
-    def take(self, now_s: float) -> None:
-        """Take one.
-
-        Raises:
-            Throttled: there is none left; the facts say how long to wait.
-        """
-        self._left = min(RESOLVES_AT_ONCE, self._left + (now_s - self._filled_s) * RESOLVES_PER_S)
-        self._filled_s = now_s
-        if self._left < 1:
-            raise Throttled(
-                "this bank asks for too many names", {"wait_ms": int((1 - self._left) / RESOLVES_PER_S * 1000) + 1}
-            )
-        self._left -= 1
 
 
 def _read(fields: msgspec.Raw, type: type[Any]) -> Any:

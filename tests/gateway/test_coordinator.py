@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from fortress.errors import BankUnreachable, Busy, DiskFull, PaymentUnfinished, Status
 from fortress.gateway import coordinator as module
-from fortress.gateway.coordinator import Coordinator
+from fortress.gateway.coordinator import Allowance, Coordinator
 from fortress.gateway.messages import Acknowledge, Inquire, Outcome, Prepare, Submit, Vote
 from fortress.gateway.payment import Phase
 from fortress.ledger.commands import AbortPayment
@@ -463,3 +463,30 @@ async def test_payments_are_logged_with_one_id(tmp_path: Path, caplog: pytest.Lo
         await refused(a, submission(CAP_MINOR))
         assert [line["result"] for line in events(caplog, "payment")][-1] == "ok"
         assert "exceeds_debit_cap" in [line["result"] for line in events(caplog, "payment")]
+
+
+# --- Bounds ----------------------------------------------------------------------------------------------------------
+def test_an_allowance_is_refilled_with_time() -> None:
+    """At a steady rate, and never beyond what may be asked at once."""
+    allowance = Allowance(0.0, 50, 200)
+    for now_s, taken in ((0.0, 200), (1.0, 50), (1_000.0, 200)):
+        assert all(allowance.take(now_s) for _ in range(taken))
+        assert not allowance.take(now_s)
+
+
+async def test_a_bank_cannot_fill_the_books_with_questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """About payments that nobody has heard of; beyond its allowance it is not answered, and nothing is written."""
+    monkeypatch.setattr(module, "UNKNOWN_AT_ONCE", 2)
+    monkeypatch.setattr(module, "UNKNOWN_PER_S", 0.001)
+    async with switching(tmp_path) as hub:
+        a, b = await hub.enter_both()
+        for _ in range(2):
+            a.say(Inquire((new_id(),)))
+            assert (await a.outcome()).sequence == 0
+        before = hub.process.node.bank.engine.state.position
+        for _ in range(3):
+            a.say(Inquire((new_id(),)))
+        await until(lambda: machines(hub).statistics()["messages_ignored"] == 3)
+        b.say(Inquire((new_id(),)))
+        assert (await b.outcome()).sequence == 0
+        assert hub.process.node.bank.engine.state.position == before + 1

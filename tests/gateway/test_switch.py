@@ -26,7 +26,6 @@ from fortress.errors import (
 from fortress.gateway import switch as module
 from fortress.gateway.messages import Inquire, Message, Outcome, Prepare, Vote
 from fortress.gateway.questions import RESOLVE, STEPS, StepsOf, WhoIs
-from fortress.gateway.switch import Allowance
 from fortress.ledger.model import BANK_ACTOR
 from fortress.monitor.metrics import Metrics
 from fortress.protocol.accounts import ResolveAnswer
@@ -289,23 +288,6 @@ async def test_a_bank_cannot_fish_for_names(tmp_path: Path, monkeypatch: pytest.
         wait_ms = throttled.value.facts["wait_ms"]
         assert isinstance(wait_ms, int) and wait_ms > 0
         await b.link.ask(RESOLVE, WhoIs("bank-a", "ines", "EUR"), ResolveAnswer)
-
-
-def test_an_allowance_is_refilled_with_time() -> None:
-    """At a steady rate, and never beyond what may be asked at once."""
-    allowance = Allowance(0.0)
-    for _ in range(module.RESOLVES_AT_ONCE):
-        allowance.take(0.0)
-    with pytest.raises(Throttled):
-        allowance.take(0.0)
-    for _ in range(module.RESOLVES_PER_S):
-        allowance.take(1.0)
-    with pytest.raises(Throttled):
-        allowance.take(1.0)
-    for _ in range(module.RESOLVES_AT_ONCE):
-        allowance.take(1_000.0)
-    with pytest.raises(Throttled):
-        allowance.take(1_000.0)
 
 
 async def test_a_bank_asks_for_the_steps_of_its_payments(tmp_path: Path) -> None:
