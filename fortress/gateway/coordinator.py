@@ -86,7 +86,7 @@ class Coordinator:
         self._undecided: dict[bytes, str] = {}
         self._undecided_of: Counter[str] = Counter()
         self._counts: Counter[str] = Counter()
-        self._unknown: dict[str, Allowance] = {}
+        self._unknown = Allowances(UNKNOWN_PER_S, UNKNOWN_AT_ONCE)
         self._ignored = Ignored()
         self._heard: dict[type[Message], Callable[[str, Any], None]] = {
             Submit: self._submitted,
@@ -148,7 +148,7 @@ class Coordinator:
             payment = self.machines.get(id)
             if payment is not None:
                 payment.inquired(bank)
-            elif self._may_ask(bank) and self._has_room(bank):
+            elif self._unknown.take(bank) and self._has_room(bank):
                 self._make(id, "", bank, counted=bank).inquire()
 
     def _voted(self, bank: str, vote: Vote) -> None:
@@ -172,14 +172,6 @@ class Coordinator:
         self._undecided[id] = counted
         self._undecided_of[counted] += 1
         return payment
-
-    def _may_ask(self, bank: str) -> bool:
-        """Tell whether a bank may ask about one more payment that is not under way; it asks again if not."""
-        now_s = asyncio.get_running_loop().time()
-        allowance = self._unknown.setdefault(bank, Allowance(now_s, UNKNOWN_PER_S, UNKNOWN_AT_ONCE))
-        is_allowed = allowance.take(now_s)
-        self._counts["over_limit"] += not is_allowed
-        return is_allowed
 
     def _has_room(self, bank: str) -> bool:
         """Tell whether one more payment may begin for a bank; for it, old decided ones are left to the ledger."""
@@ -318,7 +310,7 @@ class Coordinator:
             "payments": {name: counts[name] for name in ("done", "refused", "given_up")},
             "payments_in_doubt": len(self._undecided),
             "payments_unacknowledged": len(self.machines) - len(self._undecided),
-            "messages_ignored": self._ignored.count + counts["over_limit"],
+            "messages_ignored": self._ignored.count + counts["over_limit"] + self._unknown.refused,
         }
 
 
@@ -372,6 +364,27 @@ class Allowance:
             return False
         self._left -= 1
         return True
+
+
+class Allowances:
+    """An allowance for each bank.
+
+    Attributes:
+        refused: how often there was none left.
+    """
+
+    def __init__(self, per_s: int, at_once: int) -> None:
+        self.refused = 0
+        self._per_s = per_s
+        self._at_once = at_once
+        self._of: dict[str, Allowance] = {}
+
+    def take(self, bank: str) -> bool:
+        """Take one of a bank's; False when there is none left."""
+        now_s = asyncio.get_running_loop().time()
+        is_allowed = self._of.setdefault(bank, Allowance(now_s, self._per_s, self._at_once)).take(now_s)
+        self.refused += not is_allowed
+        return is_allowed
 
 
 _FORGOTTEN: Final = Busy("memory is short: what was read for the judging is forgotten already; it is tried again")

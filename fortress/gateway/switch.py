@@ -24,7 +24,7 @@ from fortress.errors import (
     Throttled,
     UnknownOperation,
 )
-from fortress.gateway.coordinator import TICK_S, Allowance, Coordinator
+from fortress.gateway.coordinator import TICK_S, Allowances, Coordinator
 from fortress.gateway.directory import Directory
 from fortress.gateway.doubts import SwitchDoubts
 from fortress.gateway.links import Answerer, Link
@@ -91,7 +91,7 @@ class Switch:
         )
         self._is_open = False
         self._duty: asyncio.Task[None] | None = None
-        self._resolves: dict[str, Allowance] = {}
+        self._resolves = Allowances(RESOLVES_PER_S, RESOLVES_AT_ONCE)
         self.banks = self.directory.banks
         self.add_bank = self.directory.add_bank
         self.suspend_bank = self.directory.suspend_bank
@@ -256,8 +256,7 @@ class Switch:
 
     async def _resolve(self, asking: str, asked: WhoIs) -> ResolveAnswer:
         """Ask the payee's bank who the payee is, so many times a second for each bank that asks."""
-        now_s = asyncio.get_running_loop().time()
-        if not self._resolves.setdefault(asking, Allowance(now_s, RESOLVES_PER_S, RESOLVES_AT_ONCE)).take(now_s):
+        if not self._resolves.take(asking):
             raise Throttled("this bank asks for too many names", {"wait_ms": int(1000 / RESOLVES_PER_S) + 1})
         banks = self._bank.state.banks
         member = banks.get(asked.bank)
