@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from itertools import islice
 from typing import Any, Final, Protocol, TypeVar
 
 from msgspec.structs import replace
@@ -334,7 +335,7 @@ class SwitchDoubts:
             raise Refused(Status.payment_unknown)
         views = []
         found, _ = await self._bank.open_payments(OPEN_MAX)
-        for id in dict.fromkeys([*(each.hold.id for each in found), *self._machines]):
+        for id in dict.fromkeys([*(each.hold.id for each in found), *islice(self._machines, OPEN_MAX)]):
             trace = await trace_of(self._bank, id)
             if trace is not None:
                 views.append(self._view(id, trace))
@@ -342,7 +343,10 @@ class SwitchDoubts:
         return PaymentsAnswer(sorted(waiting, key=lambda view: view.since_us)[: request.limit])
 
     async def steps(self, asking: str, asked: StepsOf) -> list[PaymentStep]:
-        """Answer a bank's question "steps"; of what it has no part in it learns nothing."""
+        """Answer a bank's question "steps"; of what it has no part in it learns nothing.
+
+        A refusal names no banks, so whoever knows its id is told why.
+        """
         trace = await trace_of(self._bank, asked.id)
         if trace is None:
             return []
