@@ -240,7 +240,8 @@ def test_any_value_changed_is_found(folder: Path, table: str, column: str, kind:
     change = {
         "INTEGER": f"CASE WHEN {column} IS NULL THEN 5 ELSE {column} + 1000003 END",
         "TEXT": f"{column} || 'x'",
-        "BLOB": f"CAST(substr({column}, 1, length({column}) - 1) || x'ee' AS BLOB)",
+        "BLOB": f"CAST(substr({column}, 1, length({column}) - 1)"
+        f" || CASE WHEN substr({column}, -1) = x'ee' THEN x'ed' ELSE x'ee' END AS BLOB)",
         "": "CASE typeof(value) WHEN 'blob' THEN zeroblob(32) ELSE value + 1 END",
     }[kind]
     key = "rowid" if table not in ("ids", "marks", "tiles", "meta") and not is_without_rowid(table) else None
