@@ -27,7 +27,7 @@ from fortress.errors import AddressInUse, BankRejected, CertificateUnusable, For
 from fortress.gateway.links import Answerer, Link
 from fortress.gateway.messages import VERSION, Message, Register, Registered, Rejected
 from fortress.ledger.model import MemberBank
-from fortress.pair.link import banks_of, certificate_of
+from fortress.pair.link import banks_of, certificate_of, close_with
 from fortress.pair.witness import TurnedAway
 from fortress.pair.witness_messages import split_address
 
@@ -124,6 +124,7 @@ class Reception:
             task = loop.create_task(self._shake_hands(connection, str(address[0])))
             self._handshakes[task] = None
             task.add_done_callback(lambda task: self._handshakes.pop(task, None))
+            close_with(task, connection)
 
     async def _shake_hands(self, connection: socket.socket, address: str) -> None:
         guest = Guest(self, address)
@@ -138,9 +139,6 @@ class Reception:
         except (OSError, ssl.SSLError, CertificateUnusable) as error:
             self.turn_away(address, str(error) or type(error).__name__)
             connection.close()
-        except asyncio.CancelledError:
-            connection.close()
-            raise
 
     def _tls(self) -> ssl.SSLContext:
         """Give the context of new connections, made anew when banks or certificate files have changed."""

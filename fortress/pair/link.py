@@ -234,6 +234,11 @@ def framed(message: bytes) -> bytes:
     return _LENGTH.pack(len(message)) + message
 
 
+def close_with(task: asyncio.Task[None], connection: socket.socket) -> None:
+    """Close an accepted connection if its task is cancelled, also before its first step, when nothing in it runs."""
+    task.add_done_callback(lambda done: connection.close() if done.cancelled() else None)
+
+
 # --- TLS ----
 def listening_context(certificate: Path, key: Path, ca: Path) -> ssl.SSLContext:
     """Make the context of the side that listens; the other side must show a certificate of the same authority.

@@ -22,7 +22,7 @@ from fortress.ledger.records import Record
 from fortress.ledger.records import decode as decode_record
 from fortress.pair.events import Event, PeerLost, PeerSaid
 from fortress.pair.host import History, People
-from fortress.pair.link import Link
+from fortress.pair.link import Link, close_with
 from fortress.pair.messages import (
     Append,
     Hello,
@@ -139,6 +139,7 @@ class Receiver:
             task = loop.create_task(self._shake_hands(connection, str(address[0])))
             self._handshakes.add(task)
             task.add_done_callback(self._handshakes.discard)
+            close_with(task, connection)
 
     async def _shake_hands(self, connection: socket.socket, address: str) -> None:
         def make() -> Link:

@@ -18,7 +18,7 @@ from cryptography import x509
 
 from fortress.config import WitnessSettings
 from fortress.errors import AddressInUse, Facts, FortressError, LedgerError, PeerRejected, SettingInvalid
-from fortress.pair.link import BANK_URI_PREFIX
+from fortress.pair.link import BANK_URI_PREFIX, close_with
 from fortress.pair.registry import OWNER_LENGTH_MAX, Registry
 from fortress.pair.witness_messages import LENGTH_SIZE_BYTES, body_size, decode_question, frame, split_address
 
@@ -106,6 +106,7 @@ class Witness:
             self._serving.add(task)
             self._handshaking[task] = None
             task.add_done_callback(self._forget)
+            close_with(task, connection)
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._serving.discard(task)

@@ -14,7 +14,7 @@ import pytest
 from fortress.authority import Kind, issue, make_authority
 from fortress.errors import CertificateUnusable, PeerRejected
 from fortress.pair import link
-from fortress.pair.link import BUFFER_SIZE_BYTES, Link, dialing_context, listening_context
+from fortress.pair.link import BUFFER_SIZE_BYTES, Link, close_with, dialing_context, listening_context
 from fortress.pair.messages import MESSAGE_SIZE_BYTES_MAX, Leave, Mark, Message, Nack, SnapshotChunk
 from tests.pair.nodes import BANK, certificates, files, until
 
@@ -159,3 +159,19 @@ def test_a_missing_certificate_is_told(tmp_path: Path) -> None:
     """Before anything listens."""
     with pytest.raises(CertificateUnusable):
         listening_context(*files(tmp_path))
+
+
+async def test_a_connection_whose_task_never_ran_is_closed() -> None:
+    """A node that stops in the very turn in which somebody was accepted leaves no socket behind."""
+    here, there = socket.socketpair()
+
+    async def serve() -> None:
+        raise AssertionError("it was cancelled before")
+
+    task = asyncio.create_task(serve())
+    close_with(task, here)
+    task.cancel()
+    await asyncio.wait([task])
+    there.settimeout(5)
+    assert there.recv(1) == b"" and here.fileno() == -1
+    there.close()
