@@ -239,14 +239,9 @@ class Bank:
         """Start the node and wait until it answers."""
         log = open(Path(self._temporary) / "node.log", "ab")
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
-        self.process = subprocess.Popen(
-            [*machine.ends_with_parent(), sys.executable, "-m", "fortress", "serve", str(self.folder)],
-            start_new_session=True,  # an interrupt at the terminal is for the bench, which ends its node
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=environment,
-        )
+        command = [sys.executable, "-m", "fortress", "serve", str(self.folder)]
+        with machine.signals_held():
+            self.process = machine.start_process(command, stdout=log, stderr=log, env=environment)
         log.close()
         deadline = time.monotonic() + START_S_MAX
         while not self._answers():

@@ -1,14 +1,20 @@
-"""Where a number was measured: processor, memory, kernel, and whether a folder lies on a real disk."""
+"""The machine a number is measured on: what it is, whether a folder lies on a real disk, processes started on it."""
 
 from __future__ import annotations
 
 import os
 import platform
 import shutil
+import signal
 import statistics
+import subprocess
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 MEMORY_FILESYSTEMS = frozenset({"tmpfs", "ramfs"})
 REFERENCE_NS = 45.0  # an iteration of the calibration loop on the machine of the first results, at its usual speed
 CALIBRATION_ITERATIONS = 100_000
@@ -67,6 +73,31 @@ def ends_with_parent() -> list[str]:
     """Give the words before a command by which the kernel ends it when this process ends, however that happens."""
     found = shutil.which("setpriv")
     return [found, "--pdeathsig", "KILL"] if found else []
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Let signals to stop wait until a process that is started here is known to who ends it."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def start_process(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    """Start a process that the kernel ends when this one ends, however that happens, with the options of Popen.
+
+    It has a session of its own: an interrupt at the terminal is for the bench, which ends what it has started.
+    """
+    words = [*ends_with_parent(), *command]
+    return subprocess.Popen(
+        words, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_release_signals, **options
+    )
+
+
+def _release_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
 
 
 def filesystem(path: Path, mounts: str | None = None) -> str:

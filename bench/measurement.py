@@ -17,7 +17,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -101,7 +101,7 @@ def run(name: str, measure: Measure, parser: argparse.ArgumentParser, arguments:
     options = parser.parse_args(arguments)
     if machine.filesystem(options.folder) in machine.MEMORY_FILESYSTEMS:
         parser.error(f"{str(options.folder)!r} is memory, where a sync costs nothing; name a folder on a disk")
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in machine.STOPS:
         signal.signal(number, _stop_on_signal)
     result = measure(options)
     if options.save:
@@ -110,7 +110,7 @@ def run(name: str, measure: Measure, parser: argparse.ArgumentParser, arguments:
 
 
 def _stop_on_signal(number: int, _frame: object) -> NoReturn:
-    for again in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for again in machine.STOPS:
         signal.signal(again, signal.SIG_IGN)  # a second one would interrupt the cleaning up
     sys.exit(128 + number)
 
@@ -119,15 +119,13 @@ def _stop_on_signal(number: int, _frame: object) -> NoReturn:
 def started(module: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run a module as a process of its own for as long as the block lasts; its stdout is a pipe."""
     environment = {**os.environ, "PYTHONPATH": str(report.ROOT)}
-    command = [*machine.ends_with_parent(), sys.executable, "-m", module, *arguments]
-    process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environment, start_new_session=True
-    )
-    with process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    command = [sys.executable, "-m", module, *arguments]
+    with ExitStack() as stack:
+        with machine.signals_held():
+            process = machine.start_process(command, stdout=subprocess.PIPE, env=environment)
+            stack.enter_context(process)
+            stack.callback(process.kill)
+        yield process
 
 
 def answer_of(process: subprocess.Popen[bytes], timeout_s: float) -> dict[str, Any]:

@@ -82,17 +82,9 @@ class PairedBank(Bank):
             process.wait(STOP_S_MAX)
 
     def _spawn(self, command: str, folder: Path) -> None:
-        with open(folder.with_name(f"{folder.name}.log"), "ab") as log:
-            self._others.append(
-                subprocess.Popen(
-                    [*machine.ends_with_parent(), sys.executable, "-m", "fortress", command, str(folder)],
-                    start_new_session=True,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    env=_environment(),
-                )
-            )
+        words = [sys.executable, "-m", "fortress", command, str(folder)]
+        with open(folder.with_name(f"{folder.name}.log"), "ab") as log, machine.signals_held():
+            self._others.append(machine.start_process(words, stdout=log, stderr=log, env=_environment()))
 
 
 def _environment() -> dict[str, str]:

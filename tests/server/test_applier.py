@@ -88,8 +88,8 @@ async def test_a_full_disk_is_tried_again_and_told(tmp_path: Path, monkeypatch: 
         with pytest.raises(DiskFull):
             await world.committer.wait_applied(position)
         tables.errors = []
-        await until(lambda: world.engine.store.applied_position == position)
-        assert world.committer.statistics()["unapplied"] == 0
+        await until(lambda: world.committer.statistics()["unapplied"] == 0)
+        assert world.engine.store.applied_position == position
 
 
 async def test_a_fault_of_the_tables_ends_the_following(tmp_path: Path) -> None:
