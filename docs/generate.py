@@ -6,6 +6,7 @@ comments, ``<!-- made: NAME -->`` and ``<!-- end -->``; what is between them is 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum
@@ -16,11 +17,12 @@ import msgspec
 from msgspec import inspect
 
 from docs import commands, example
-from fortress import config, errors
+from fortress import __version__, config, errors
 from fortress.client.attempts import NOT_REPEATABLE, SETTLED_BY_REPEAT
 from fortress.ledger import acts, entries, hold_rules, model, payment_rules, records, rules, segment
 from fortress.protocol import connection, fields, frames, identity, messages, proofs, schnorr
 from fortress.server.handlers import ONLY_BEFORE_LOGIN
+from fortress.web import operations
 
 ROOT = Path(__file__).resolve().parent
 NOTE = "<!-- made by `make docs`; edits here are lost -->"
@@ -370,11 +372,17 @@ def rule_numbers_part() -> str:
     return table(("what", "at most"), rows)
 
 
+def openapi_document() -> str:
+    """Describe the API of the pages."""
+    return json.dumps(operations.openapi(__version__), indent=1, ensure_ascii=False) + "\n"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "reference/operations.md": operations_page,
     "reference/errors.md": errors_page,
     "reference/cli.md": lambda: commands.page(NOTE, table),
     "reference/settings.md": config.reference_table,
+    "reference/openapi.json": openapi_document,
 }
 PARTS: dict[str, Callable[[], str]] = {
     "limits": limits_part,

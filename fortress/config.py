@@ -30,6 +30,7 @@ from fortress.sections import ServerSettings as ServerSettings
 from fortress.sections import SwitchSettings as SwitchSettings
 from fortress.sections import TlsSettings as TlsSettings
 from fortress.sections import Value as Value
+from fortress.sections import WebSettings as WebSettings
 from fortress.sections import WitnessSettings as WitnessSettings
 
 FILE_NAME = "fortress.toml"
@@ -57,6 +58,7 @@ class Settings:
     gateway: GatewaySettings = field(default_factory=GatewaySettings)
     switch: SwitchSettings = field(default_factory=SwitchSettings)
     witness: WitnessSettings = field(default_factory=WitnessSettings)
+    web: WebSettings = field(default_factory=WebSettings)
     keys: KeysSettings = field(default_factory=KeysSettings)
     tls: TlsSettings = field(default_factory=TlsSettings)
     sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))

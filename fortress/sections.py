@@ -226,3 +226,31 @@ class TlsSettings:
     certificate: str = text("certs/node.crt", "this node's certificate", pattern=".+")
     key: str = text("certs/node.key", "private key of that certificate, mode 0600", pattern=".+")
     ca: str = text("certs/ca.crt", "the authority whose certificates are trusted", pattern=".+")
+
+
+@dataclass(frozen=True, slots=True)
+class WebSettings:
+    """The pages that ``fortress web`` serves; nodes do not use this section."""
+
+    host: str = text("127.0.0.1", "address to listen on for browsers; without TLS only this machine", pattern=r"\S+")
+    port: int = number(7680, "port to listen on for browsers; 0 takes a free one", 0, 65535)
+    origin: str = text(
+        *("", "where browsers find the pages, such as https://bank.example; empty: as it listens"),
+        pattern=r"(https://[^/\s?#@]+|http://localhost(:[0-9]+)?)?",
+    )
+    certificate: str = text("", "certificate for browsers; empty: no TLS here; read again on SIGHUP")
+    key: str = text("", "private key of that certificate, mode 0600; read again on SIGHUP")
+    bank: str = text("", "the bank, fortress://host:port/id; empty: the one of this folder")
+    ca: str = text("", "the authority of the bank's certificates; empty: as tls.ca")
+    path_ca: str = text("", "the authority of who answers at the address, if that is not the bank: a gateway")
+    proxies: str = text(
+        *("", "addresses of load balancers in front, with commas; their X-Forwarded-For is believed"),
+        pattern=r"([0-9A-Fa-f:.]+(, ?[0-9A-Fa-f:.]+)*)?",
+    )
+    sessions_max: int = number(1000, "sessions kept connected to the bank at a time; older ones connect again", 1)
+    session_idle_s: int = number(120, "seconds without a request after which a session's connection is closed", 1)
+    streams_max: int = number(1000, "open streams of events; further ones are refused", 1, 65535)
+    streams_per_session_max: int = number(8, "open streams of one session; the oldest of more is closed", 1, 1000)
+    connections_max: int = number(4096, "connections of browsers open at a time; further ones are closed", 1, 65535)
+    requests_per_s: int = number(50, "requests a second from one address; twenty seconds' worth may come at once", 1)
+    ceremonies_per_minute: int = number(30, "logins and the like begun in a minute from one address", 1)

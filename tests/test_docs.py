@@ -87,7 +87,7 @@ def test_generated_parts_are_fresh(path: Path) -> None:
 
 def test_every_generated_page_is_there() -> None:
     """No generated page is missing."""
-    assert set(fresh_pages()) == set(PAGES)
+    assert {path for path in fresh_pages() if path.suffix == ".md"} == set(PAGES)
 
 
 def test_every_generated_part_has_its_place() -> None:
