@@ -25,6 +25,7 @@ from fortress.web.shapes import (
     Text,
     Time,
     Username,
+    UsernameOrNone,
 )
 
 # -- the nodes -----------------------------------------------------------------------------------------------------
@@ -163,7 +164,7 @@ class Nothing(In, frozen=True):
 class AccountQuery(In, frozen=True):
     """Of one customer, or with an empty name of all."""
 
-    username: Username | Literal[""] = ""
+    username: UsernameOrNone = ""
     after: Annotated[int, Meta(ge=0, le=2**53 - 1)] = 0
     limit: PageSize = 100
 

@@ -29,7 +29,14 @@ Time = Annotated[
     ),
 ]
 Day = Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", max_length=10, description="a day")]
+CurrencyOrNone = Annotated[str, Meta(pattern=r"^([A-Z]{3})?$", max_length=3, description="ISO 4217 code, or empty")]
+DayOrNone = Annotated[
+    str, Meta(pattern=r"^([0-9]{4}-[0-9]{2}-[0-9]{2})?$", max_length=10, description="a day, or empty")
+]
 Username = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64, description="a username")]
+UsernameOrNone = Annotated[
+    str, Meta(pattern=r"^([a-z0-9][a-z0-9._-]*)?$", max_length=64, description="a username, or empty")
+]
 Bank = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,31}$", max_length=32, description="a bank's id")]
 Payee = Annotated[
     str, Meta(pattern=r"^[a-z][a-z0-9-]{0,31}/[1-9][0-9]{2,18}$", max_length=52, description="bank/account number")
@@ -180,8 +187,8 @@ class HistoryQuery(In, frozen=True):
     cursor: Position = 0
     limit: PageSize = 50
     kinds: Annotated[str, Meta(max_length=200, pattern=r"^[a-z_,]*$")] = ""
-    begin: Day | Literal[""] = ""
-    end: Day | Literal[""] = ""
+    begin: DayOrNone = ""
+    end: DayOrNone = ""
     amount_min: Cap = "0"
     amount_max: Cap = "0"
     text: Text = ""
@@ -259,7 +266,7 @@ class PayeeQuery(In, frozen=True):
     """An account number or username of this bank, or ``bank/`` and either."""
 
     payee: Annotated[str, Meta(min_length=1, max_length=97, pattern=r"^[a-z0-9._/-]+$")]
-    currency: Currency | Literal[""] = ""
+    currency: CurrencyOrNone = ""
 
 
 class PayeeAnswer(Out, frozen=True):
@@ -305,6 +312,7 @@ class Payment(Out, frozen=True):
 
     ``reason``: the refusal in words, and ``reason_name`` its name; ``missing``: who must still act; ``act``: what an
     operator may safely do, commit or abort or nothing; ``balance``: of the payer's account after it, when just paid.
+    Of a refused one the bank keeps little: ``payee`` and ``currency`` may be empty then.
     """
 
     id: Id
@@ -312,7 +320,7 @@ class Payment(Out, frozen=True):
     payer: str
     payee: str
     amount: Minor
-    currency: Currency
+    currency: CurrencyOrNone
     reference: str
     time: Time
     reason: str = ""
