@@ -4,6 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 WORKERS ?= 2
+PARALLEL := --numprocesses $(WORKERS) --dist loadfile
 FUZZ_S ?= 60
 SIMULATE_S ?= 600
 WORLDS ?= 500000
@@ -36,10 +37,10 @@ house: setup ## check the rules of the house: imports, sizes, signs, test map
 	$(BIN)/python -m pytest -q tests/test_house.py
 
 test: style types coverage ## all checks and tests; the same command that CI runs
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest $(PARALLEL) $$($(BIN)/python -m tests.pure_coverage --ignored)
 
 coverage: setup ## every branch of each pure module, by its own test file
-	$(BIN)/python -m tests.pure_coverage
+	$(BIN)/python -m tests.pure_coverage $(PARALLEL)
 
 explore: setup ## every order of events in the pair, WORLDS deep, and every fault of a payment up to three, for hours
 	$(BIN)/python -m tests.pair.explorer $(WORLDS)

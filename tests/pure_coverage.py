@@ -1,7 +1,8 @@
 """Check that the own test file of each pure module reaches all of its branches: ``python -m tests.pure_coverage``.
 
-Contexts tell which test reached what, so one run of pytest answers for every module by itself: a branch that only
-another module's tests reach counts as missed.
+With ``--ignored`` it only prints what makes pytest leave those files out, since they are run here; other arguments are
+pytest's. Contexts tell which test reached what, so one run of pytest answers for every module by itself: a branch that
+only another module's tests reach counts as missed.
 """
 
 from __future__ import annotations
@@ -23,13 +24,16 @@ def main() -> int:
     """Run the pure modules' tests under coverage and report each module; 0 when every branch is reached."""
     wanted = [module for module in pure_modules() if modules()[module].name != "__init__.py"]
     tests = {module: str(own_test(module).relative_to(ROOT)) for module in wanted if own_test(module).is_file()}
+    if sys.argv[1:] == ["--ignored"]:
+        print(*(f"--ignore={test}" for test in tests.values()))
+        return 0
     short = [module for module in wanted if module not in tests]
     for module in short:
         print(f"{module} has no test file of its own")
     with tempfile.TemporaryDirectory() as folder:
         data = str(Path(folder) / "coverage")
         options = ["-q", "--cov=fortress", "--cov-branch", "--cov-context=test", "--cov-report="]
-        command = [sys.executable, "-m", "pytest", *options, *tests.values()]
+        command = [sys.executable, "-m", "pytest", *options, *sys.argv[1:], *tests.values()]
         run = subprocess.run(command, cwd=ROOT, env={**os.environ, "COVERAGE_FILE": data}, check=False)
         if run.returncode:
             return run.returncode

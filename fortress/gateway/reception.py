@@ -27,6 +27,7 @@ from fortress.errors import AddressInUse, BankRejected, CertificateUnusable, For
 from fortress.gateway.links import Answerer, Link
 from fortress.gateway.messages import VERSION, Message, Register, Registered, Rejected
 from fortress.ledger.model import MemberBank
+from fortress.pair.door import Door
 from fortress.pair.link import banks_of, certificate_of, close_with
 from fortress.pair.witness import TurnedAway
 from fortress.pair.witness_messages import split_address
@@ -37,7 +38,6 @@ GUESTS_MAX: Final = 64
 """Links that TLS let in and that have not registered yet."""
 REGISTER_S: Final = 5.0
 SHUTDOWN_S: Final = 1.0
-ACCEPT_RETRY_S: Final = 0.5
 
 logger = logging.getLogger(__name__)
 
@@ -70,8 +70,7 @@ class Reception:
         self._on_message = on_message
         self._on_lost = on_lost
         self._answer = answer
-        self._listening: socket.socket | None = None
-        self._accepting: asyncio.Task[None] | None = None
+        self._door: Door | None = None
         self._handshakes: dict[asyncio.Task[None], None] = {}
         self._guests: dict[Guest, None] = {}
         self._turned_away = TurnedAway()
@@ -90,41 +89,31 @@ class Reception:
         host, port = split_address(self._settings.switch.listen)
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
-            self._listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
+            listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
         except OSError as exc:
             raise AddressInUse(f"the gateway cannot listen for banks on {host}:{port}: {exc.strerror}") from exc
-        self._listening.setblocking(False)
-        self._accepting = asyncio.get_running_loop().create_task(self._accept(self._listening))
-        found: int = self._listening.getsockname()[1]
-        return found
+        self._door = Door(listening, self._let_in, lambda reason: self._turned_away.note("", reason))
+        return self._door.port
 
     async def stop(self) -> None:
         """Take nobody any more; registered links are the switch's to end."""
-        tasks = [*self._handshakes, *([self._accepting] if self._accepting is not None else [])]
+        if self._door is not None:
+            self._door.close()
+        tasks = tuple(self._handshakes)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._listening is not None:
-            self._listening.close()
         for guest in tuple(self._guests):
             guest.link.end()
         self._turned_away.finish()
 
-    async def _accept(self, listening: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                connection, address = await loop.sock_accept(listening)
-            except OSError as error:  # no file descriptors left, or a caller that was gone before it was accepted
-                self._turned_away.note("", str(error.strerror))
-                await asyncio.sleep(ACCEPT_RETRY_S)
-                continue
-            if len(self._handshakes) >= HANDSHAKES_MAX:
-                next(iter(self._handshakes)).cancel()
-            task = loop.create_task(self._shake_hands(connection, str(address[0])))
-            self._handshakes[task] = None
-            task.add_done_callback(lambda task: self._handshakes.pop(task, None))
-            close_with(task, connection)
+    def _let_in(self, connection: socket.socket, address: str) -> None:
+        if len(self._handshakes) >= HANDSHAKES_MAX:
+            next(iter(self._handshakes)).cancel()
+        task = asyncio.get_running_loop().create_task(self._shake_hands(connection, address))
+        self._handshakes[task] = None
+        task.add_done_callback(lambda task: self._handshakes.pop(task, None))
+        close_with(task, connection)
 
     async def _shake_hands(self, connection: socket.socket, address: str) -> None:
         guest = Guest(self, address)

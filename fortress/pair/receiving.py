@@ -20,6 +20,7 @@ from typing import Any, Final
 from fortress.errors import AddressInUse, FortressError, LedgerError, PeerRejected
 from fortress.ledger.records import Record
 from fortress.ledger.records import decode as decode_record
+from fortress.pair.door import Door
 from fortress.pair.events import Event, PeerLost, PeerSaid
 from fortress.pair.host import History, People
 from fortress.pair.link import Link, close_with
@@ -42,7 +43,6 @@ CONNECTIONS_MAX: Final = 8
 INBOX_MAX: Final = 1024
 HANDSHAKE_S: Final = 5.0
 HANDSHAKES_MAX: Final = 32
-ACCEPT_WAIT_S: Final = 0.1
 
 logger = logging.getLogger(__name__)
 
@@ -93,8 +93,7 @@ class Receiver:
         self._on_digest = on_digest
         self._is_stale = is_stale
         self._on_rejected = on_rejected
-        self._listener: socket.socket | None = None
-        self._accepting: asyncio.Task[None] | None = None
+        self._door: Door | None = None
         self._handshakes: set[asyncio.Task[None]] = set()
         self._is_stopped = False
         self._strangers: dict[Link, asyncio.TimerHandle] = {}
@@ -115,31 +114,23 @@ class Receiver:
         """
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
-            self._listener = socket.create_server((host, port), family=family, backlog=CONNECTIONS_MAX)
+            listening = socket.create_server((host, port), family=family, backlog=CONNECTIONS_MAX)
         except OSError as exc:
             raise AddressInUse(f"the replication socket cannot listen on {host}:{port}: {exc.strerror}") from exc
-        self._listener.setblocking(False)
-        self._accepting = asyncio.get_running_loop().create_task(self._accept(self._listener))
-        found: int = self._listener.getsockname()[1]
-        return found
+        self._door = Door(listening, self._let_in, self._cannot_accept)
+        return self._door.port
 
-    async def _accept(self, listener: socket.socket) -> None:
-        """Take connections. A server of asyncio would keep quiet about certificates of another authority."""
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                connection, address = await loop.sock_accept(listener)
-            except OSError as error:  # out of descriptors, or the caller is gone already
-                logger.warning("replication cannot accept", extra={"fields": {"reason": error.strerror or ""}})
-                await asyncio.sleep(ACCEPT_WAIT_S)
-                continue
-            if len(self._handshakes) >= HANDSHAKES_MAX:
-                connection.close()
-                continue
-            task = loop.create_task(self._shake_hands(connection, str(address[0])))
-            self._handshakes.add(task)
-            task.add_done_callback(self._handshakes.discard)
-            close_with(task, connection)
+    def _let_in(self, connection: socket.socket, address: str) -> None:
+        if len(self._handshakes) >= HANDSHAKES_MAX:
+            connection.close()
+            return
+        task = asyncio.get_running_loop().create_task(self._shake_hands(connection, address))
+        self._handshakes.add(task)
+        task.add_done_callback(self._handshakes.discard)
+        close_with(task, connection)
+
+    def _cannot_accept(self, reason: str) -> None:
+        logger.warning("replication cannot accept", extra={"fields": {"reason": reason}})
 
     async def _shake_hands(self, connection: socket.socket, address: str) -> None:
         def make() -> Link:
@@ -162,12 +153,12 @@ class Receiver:
     async def stop(self) -> None:
         """Take nothing any more."""
         self._is_stopped = True
-        tasks = [*self._handshakes, *([self._accepting] if self._accepting is not None else [])]
+        if self._door is not None:
+            self._door.close()
+        tasks = tuple(self._handshakes)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._listener is not None:
-            self._listener.close()
         for link in [*self._strangers, *([self._link] if self._link is not None else [])]:
             link.finish()
         self._link = None

@@ -18,6 +18,7 @@ from cryptography import x509
 
 from fortress.config import WitnessSettings
 from fortress.errors import AddressInUse, Facts, FortressError, LedgerError, PeerRejected, SettingInvalid
+from fortress.pair.door import Door
 from fortress.pair.link import BANK_URI_PREFIX, close_with
 from fortress.pair.registry import OWNER_LENGTH_MAX, Registry
 from fortress.pair.witness_messages import LENGTH_SIZE_BYTES, body_size, decode_question, frame, split_address
@@ -29,7 +30,6 @@ HANDSHAKES_MAX: Final = 64
 MESSAGE_S: Final = 5.0
 """For the rest of a message once it has begun, and for taking an answer."""
 IDLE_S: Final = 120.0
-ACCEPT_RETRY_S: Final = 0.5
 LINES_PER_S_MAX: Final = 20
 """Lines in the log about peers that were turned away; those over it are counted."""
 
@@ -57,7 +57,7 @@ class Witness:
         self._serving: set[asyncio.Task[None]] = set()
         self._handshaking: dict[asyncio.Task[None], None] = {}
         self._turned_away = TurnedAway()
-        self._accepting = asyncio.get_running_loop().create_task(self._accept())
+        self._door = Door(listening, self._let_in, lambda reason: self._turned_away.note("", reason))
 
     @classmethod
     async def start(cls, settings: WitnessSettings, registry: Registry, tls: ssl.SSLContext) -> Witness:
@@ -78,35 +78,27 @@ class Witness:
 
     async def stop(self) -> None:
         """Take no more connections and end those there are; what was answered is on the disk already."""
-        tasks = [self._accepting, *self._serving]
+        self._door.close()
+        tasks = tuple(self._serving)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._listening.close()
         self._turned_away.finish()
         logger.info("witness has stopped", extra={"fields": {}})
 
     # --- connections -------------------------------------------------------------------------------------------------
-    async def _accept(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                connection, address = await loop.sock_accept(self._listening)
-            except OSError as error:  # no file descriptors left, or a peer that was gone before it was accepted
-                self._turned_away.note("", str(error.strerror))
-                await asyncio.sleep(ACCEPT_RETRY_S)
-                continue
-            if len(self._serving) >= self._settings.connections_max:
-                connection.close()
-                self._turned_away.note(str(address[0]), "too many connections")
-                continue
-            if len(self._handshaking) >= HANDSHAKES_MAX:
-                next(iter(self._handshaking)).cancel()
-            task = loop.create_task(self._serve(connection, str(address[0])))
-            self._serving.add(task)
-            self._handshaking[task] = None
-            task.add_done_callback(self._forget)
-            close_with(task, connection)
+    def _let_in(self, connection: socket.socket, address: str) -> None:
+        if len(self._serving) >= self._settings.connections_max:
+            connection.close()
+            self._turned_away.note(address, "too many connections")
+            return
+        if len(self._handshaking) >= HANDSHAKES_MAX:
+            next(iter(self._handshaking)).cancel()
+        task = asyncio.get_running_loop().create_task(self._serve(connection, address))
+        self._serving.add(task)
+        self._handshaking[task] = None
+        task.add_done_callback(self._forget)
+        close_with(task, connection)
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._serving.discard(task)

@@ -22,6 +22,9 @@ from tests.gateway.gateways import FakeGateway, gateway
 from tests.server.banks import DEADLINE_S, World, filled_folder
 
 AWAY = "bank-b/1000101"
+SHORT_MS = 100
+LONG_MS = 60_000
+LONGER_US = 10 * LONG_MS * 1_000
 OPENING_MINOR = 10_000
 Answer = PaymentAnswer | FortressError
 
@@ -62,6 +65,10 @@ class MemberBank(World):
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self.member.pay(command, lambda answer: None if future.cancelled() else future.set_result(answer))
         return future
+
+    def set_patience(self, wait_ms: int) -> None:
+        """Set how long customers wait from now on: short where the test is about that, and long where it is not."""
+        self.member._ports._wait_us = wait_ms * 1_000
 
     async def submitted(self) -> Submit:
         """Wait until one payment reached the gateway."""

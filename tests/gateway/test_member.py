@@ -21,7 +21,7 @@ from fortress.errors import (
     Status,
     UnknownOperation,
 )
-from fortress.gateway import member_legs, member_ports
+from fortress.gateway import member_legs, member_ports, participant
 from fortress.gateway.messages import Acknowledge, Directory, Inquire, Outcome, Submit, Vote
 from fortress.gateway.participant import attempt_id
 from fortress.gateway.questions import LEAVES, RESOLVE, ROOT, STEPS, StepsOf, WhoIs
@@ -29,7 +29,18 @@ from fortress.protocol.accounts import ResolveAnswer
 from fortress.protocol.payments import GetPayment, PaymentStep
 from fortress.server.bank import new_id, now_us
 from tests.gateway.gateways import FakeGateway, bank_state, gateway
-from tests.gateway.members import AWAY, OPENING_MINOR, Answer, done, member, serving_member, within
+from tests.gateway.members import (
+    AWAY,
+    LONG_MS,
+    LONGER_US,
+    OPENING_MINOR,
+    SHORT_MS,
+    Answer,
+    done,
+    member,
+    serving_member,
+    within,
+)
 from tests.server.banks import BANK, until
 
 AGAIN = PaymentUnfinished.code
@@ -189,15 +200,19 @@ async def test_a_customer_is_told_when_the_outcome_is_not_known_in_time(tmp_path
         assert isinstance(await within(answer), OutcomeUnknown)
         assert isinstance(await within(bank.pay(command)), OutcomeUnknown)
         assert bank.stand(bank.a) == (OPENING_MINOR, 500, 0)
+        bank.set_patience(LONG_MS)
         again = bank.pay(command)
         await bank.decide(submit.id, 7)
         assert done(await within(again)).gateway_sequence == 7
         assert bank.stand(bank.a) == (9_500, 0, 0)
 
 
-async def test_a_customer_learns_why_the_last_attempt_was_given_up(tmp_path: Path) -> None:
+async def test_a_customer_learns_why_the_last_attempt_was_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """When the time left is too short for another one; nothing is open then, and a repeat begins the next."""
-    async with member(tmp_path, gateway__wait_ms="100") as bank:
+    monkeypatch.setattr(participant, "ATTEMPT_PAUSE_FIRST_US", LONGER_US)
+    async with member(tmp_path) as bank:
         command = bank.command()
         answer = bank.pay(command)
         await bank.decide((await bank.submitted()).id, 0, BankUnreachable.code)
@@ -247,22 +262,29 @@ async def test_without_a_gateway_nothing_is_begun(tmp_path: Path) -> None:
                 await question
 
 
-async def test_what_was_begun_is_answered_without_a_gateway_too(tmp_path: Path) -> None:
+async def test_what_was_begun_is_answered_without_a_gateway_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What is done or refused repeats; what is open is not known; what was given up is not begun again."""
-    async with gateway() as found, serving_member(tmp_path, found, gateway__wait_ms="200") as bank:
+    monkeypatch.setattr(participant, "ATTEMPT_PAUSE_FIRST_US", LONGER_US)
+    async with gateway() as found, serving_member(tmp_path, found) as bank:
         paid, denied, open_one, given_up = (bank.command(amount) for amount in (100, 200, 300, 400))
         first = await bank.paid(paid)
         for command, reason in ((denied, int(Status.credit_account_closed)), (given_up, AGAIN)):
             answer = bank.pay(command)
             await bank.decide((await bank.submitted()).id, 0, reason)
             await within(answer)
+        bank.set_patience(SHORT_MS)
         await within(bank.pay(open_one))
         await found.stop()
         await until(lambda: not bank.member.statistics()["gateway"]["connected"], "the link is lost")
         before = bank.position
+        bank.set_patience(LONG_MS)
         assert done(await within(bank.pay(paid))).position == first.position
         refused(await within(bank.pay(denied)), Status.credit_account_closed)
+        bank.set_patience(SHORT_MS)
         assert isinstance(await within(bank.pay(open_one)), OutcomeUnknown)
+        bank.set_patience(LONG_MS)
         assert isinstance(await within(bank.pay(given_up)), GatewayUnreachable)
         refused(await within(bank.pay(bank.command(101, id=paid.id))), Status.id_reused)
         assert bank.position == before
@@ -317,6 +339,7 @@ async def test_what_is_under_way_goes_on_when_the_other_bank_is_gone(tmp_path: P
         submit = (await bank.gateway.wait(Submit))[0]
         bank.gateway.send(Directory((bank_state(BANK), bank_state("bank-b", is_connected=False))))
         await until(lambda: bank.member._objection(command), "the directory")
+        bank.set_patience(LONG_MS)
         answer = bank.pay(command)
         bank.gateway.send(Outcome(submit.id, 7))
         assert done(await within(answer)).gateway_sequence == 7

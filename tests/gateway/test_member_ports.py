@@ -19,11 +19,11 @@ from fortress.errors import (
     Refused,
     Status,
 )
-from fortress.gateway import member_ports
+from fortress.gateway import member_ports, participant
 from fortress.gateway.messages import Outcome, Submit
 from fortress.gateway.participant import attempt_id
 from tests.gateway.gateways import bank_state, gateway
-from tests.gateway.members import done, member, serving_member, within
+from tests.gateway.members import LONGER_US, done, member, serving_member, within
 from tests.server.banks import hold_loading, hold_tables, until
 
 
@@ -193,7 +193,8 @@ async def test_an_order_is_answered_once(tmp_path: Path) -> None:
 async def test_a_payment_given_up_too_often_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its end would take ever longer to find; nothing was paid, and what was paid within the bound is still found."""
     monkeypatch.setattr(member_ports, "ATTEMPTS_MAX", 2)
-    async with member(tmp_path, gateway__wait_ms="100") as bank:
+    monkeypatch.setattr(participant, "ATTEMPT_PAUSE_FIRST_US", LONGER_US)
+    async with member(tmp_path) as bank:
         command, paid = bank.command(), bank.command()
         for attempt in range(2):
             answer = bank.pay(command)
@@ -205,7 +206,8 @@ async def test_a_payment_given_up_too_often_is_refused(tmp_path: Path, monkeypat
         told = await within(bank.pay(command))
         assert isinstance(told, Refused) and told.status is Status.payment_given_up
         assert bank.position == before
-        await within(bank.pay(paid))
+        answer = bank.pay(paid)
         await bank.decide((await bank.submitted()).id, 7)
+        done(await within(answer))
         monkeypatch.setattr(member_ports, "ATTEMPTS_MAX", 0)
         assert done(await within(bank.pay(paid))).gateway_sequence == 7

@@ -14,6 +14,7 @@ from fortress.authority import Kind
 from fortress.errors import AddressInUse, BankRejected, Busy, CertificateUnusable, NotPrimary
 from fortress.gateway import reception
 from fortress.gateway.messages import Directory, Ping, Register, Registered, Vote
+from fortress.pair import door
 from fortress.pair.link import dialing_context
 from fortress.server.process import Process
 from tests.gateway.switches import GATEWAY, certs_of, switching
@@ -285,19 +286,17 @@ async def test_it_goes_on_when_a_connection_cannot_be_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Without descriptors it waits a little and tries again."""
-    monkeypatch.setattr(reception, "ACCEPT_RETRY_S", 0.01)
+    monkeypatch.setattr(door, "RETRY_S", 0.01)
     async with switching(tmp_path) as hub:
         await hub.add("bank-a")
-        loop = asyncio.get_running_loop()
-        accept, left = loop.sock_accept, [1]
+        accept, left = socket.socket.accept, [1]
 
-        async def failing(listening: socket.socket) -> Any:
+        def failing(listening: socket.socket) -> tuple[socket.socket, Any]:
             if left:
                 left.pop()
                 raise OSError(24, "Too many open files")
-            return await accept(listening)
+            return accept(listening)
 
-        monkeypatch.setattr(loop, "sock_accept", failing)
-        await hub.enter("bank-a")  # taken by the call that waits already
+        monkeypatch.setattr(socket.socket, "accept", failing)
         await hub.enter("bank-a")
         assert "Too many open files" in turned_away(caplog)

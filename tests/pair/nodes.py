@@ -30,7 +30,7 @@ from fortress.pair.replication import Parts, Replication
 
 BANK = "alpha"
 CLUSTER = bytes(16)
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 ROOT = hashlib.sha256(b"root").digest()
 QUICK = PairSettings(cluster=CLUSTER.hex(), heartbeat_ms=20, solo_ms=200, takeover_ms=400, refused_ms=60, lease_ms=40)
 

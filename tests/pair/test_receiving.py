@@ -351,9 +351,8 @@ async def test_copies_and_digests_go_where_they_belong() -> None:
 async def test_a_certificate_of_another_authority_is_told() -> None:
     """With the address it came from; who only looks whether somebody listens is not."""
     async with standby() as (node, _):
-        listener = node.receiver._listener
-        assert listener is not None
-        port = listener.getsockname()[1]
+        assert node.receiver._door is not None
+        port = node.receiver._door.port
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.close()
         await writer.wait_closed()
@@ -371,9 +370,8 @@ async def test_a_certificate_of_another_authority_is_told() -> None:
 async def test_a_taken_address_is_told() -> None:
     """Before anything else is tried."""
     async with standby() as (node, _):
-        listener = node.receiver._listener
-        assert listener is not None
-        port = listener.getsockname()[1]
+        assert node.receiver._door is not None
+        port = node.receiver._door.port
         with pytest.raises(AddressInUse):
             await Standby().receiver.start("127.0.0.1", port)
 

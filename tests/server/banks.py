@@ -35,7 +35,7 @@ from fortress.server.process import BOOTSTRAP_FILE, Process
 from fortress.server.session import Session
 
 BANK = "bank-a"
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 OPENING = "100.00 EUR"
 NOBODYS = account_number(77_777)  # an account number that nobody has
 PEOPLE = {"alice": ("customer",), "bob": ("customer",), "tess": ("teller",), "audrey": ("auditor",)}

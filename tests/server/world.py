@@ -51,7 +51,7 @@ from fortress.server.throttle import Throttle
 from fortress.server.tokens import Tokens
 
 BANK = "bank-a"
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 
 
 def record(username: str, customer: int, **more: Any) -> LoginRecord:
