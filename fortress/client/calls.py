@@ -64,6 +64,7 @@ class Calls:
         stale_ms_max: how old the answers to reads may be that a standby gives; 0: ask the primary alone.
 
     Attributes:
+        trust: whom this client believes.
         position: the highest journal position that the bank has confirmed to this client.
         signed_in: the session, once there is one.
         signing_seed: of the key that signs payment orders; empty if this process has not seen the login.
@@ -80,6 +81,7 @@ class Calls:
         stale_ms_max: int = 0,
     ) -> None:
         self.bank = address.bank
+        self.trust = trust
         self.timeout_s = timeout_s
         self.deadline_s = deadline_s
         self.position = 0

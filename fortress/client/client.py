@@ -16,6 +16,7 @@ from fortress.client import address as addresses
 from fortress.client.address import Address
 from fortress.client.calls import DEADLINE_S, STALE_MS_MAX, TIMEOUT_S, Calls
 from fortress.client.link import Link
+from fortress.client.nodes import NodeProbe
 from fortress.client.trust import Trust
 from fortress.errors import UsageError
 from fortress.protocol.administration import StatusAnswer, StatusRequest
@@ -99,6 +100,10 @@ class Client:
         """Ask the node for its role, position and health; needs no login."""
         answer: StatusAnswer = await self._calls.call("status", StatusRequest())
         return answer
+
+    def probes(self) -> list[NodeProbe]:
+        """Give a probe of each node that the address names; they are not connected yet, and their user closes them."""
+        return [NodeProbe(endpoint, self.bank, self._calls.trust) for endpoint in self._calls.route.address.endpoints]
 
     async def login(self, username: str, password: str = "", *, key_file: str | Path = "") -> Me:
         """Sign in with a password, or with the seed in a key file; neither leaves this machine.

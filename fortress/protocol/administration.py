@@ -211,6 +211,8 @@ class StatusRequest(Request, frozen=True):
 
 
 class StatusAnswer(Answer, frozen=True):
+    """``state``: where the node stands in its pair, such as ``standby.in_sync``; alone without one."""
+
     bank: str
     node: str
     role: str
@@ -222,3 +224,4 @@ class StatusAnswer(Answer, frozen=True):
     tasks_processed: int
     uptime_s: float
     version: str
+    state: str = ""

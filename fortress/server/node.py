@@ -34,11 +34,13 @@ class Standing:
         role: primary or standby.
         term: the epoch that it has promised.
         copies: machines that hold each new entry.
+        state: more exactly, as the pair's roles are named.
     """
 
     role: str
     term: int
     copies: int
+    state: str = "alone"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,4 +91,5 @@ class Node:
             sum(counter.codes[OK] for counter in counters if counter.is_task),
             round(time.monotonic() - self.started_s, 3),
             __version__,
+            standing.state,
         )

@@ -395,9 +395,9 @@ class Process:
     def _standing(self) -> Standing:
         """Where this node stands in its pair, for whoever asks; while it starts it stands nowhere yet."""
         if self.pairing is None:
-            return Standing("standby", self.node.bank.engine.epoch, 1)
+            return Standing("standby", self.node.bank.engine.epoch, 1, "recovering")
         found = self.pairing.statistics()
-        return Standing(found["role"], found["term"], found["copies"])
+        return Standing(found["role"], found["term"], found["copies"], found["state"])
 
     # --- For the monitor ---------------------------------------------------------------------------------------------
     def statistics(self) -> dict[str, object]:

@@ -35,6 +35,7 @@ async def test_status_counts_what_was_done() -> None:
 async def test_a_member_of_a_pair_tells_where_it_stands() -> None:
     """As the pair says at that moment."""
     async with running() as world:
-        standing = Standing("standby", 7, 2)
+        standing = Standing("standby", 7, 2, "standby.in_sync")
         status = replace(world.node, standing=lambda: standing).status()
-        assert (status.role, status.term, status.copies) == ("standby", 7, 2)
+        assert (status.role, status.term, status.copies, status.state) == ("standby", 7, 2, "standby.in_sync")
+        assert world.node.status().state == "alone"
