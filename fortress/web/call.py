@@ -11,7 +11,7 @@ the one object by ``call.context.shared(Poller)``.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol, TypeVar, cast
 
@@ -67,6 +67,7 @@ class Context:
         settings: of the pages.
         connect: makes a client of the bank that nobody has signed in with; its user closes it. Not connected yet.
         laboratory: of a demo, else None.
+        chronicle: reads what the nodes whose folders are here remember of what happened to them; blocks.
     """
 
     bank: str
@@ -74,6 +75,7 @@ class Context:
     settings: WebSettings
     connect: Callable[[], Client]
     laboratory: Laboratory | None = None
+    chronicle: Callable[[], Sequence[admin.Event]] = tuple
     _shared: dict[type, Shared] = field(default_factory=dict)
 
     def shared(self, kind: type[T]) -> T:
