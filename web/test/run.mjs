@@ -42,7 +42,6 @@ try {
     format: "esm",
     sourcemap: "inline",
     logLevel: "warning",
-    define: { "import.meta.dirname": JSON.stringify(here) },
     jsx: "automatic",
     jsxImportSource: "preact",
     plugins: [raw],

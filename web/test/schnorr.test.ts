@@ -1,9 +1,8 @@
 // The login's arithmetic, the password rules and the signed orders give what the bank's side gives for the same input.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { test } from "node:test";
+import rows from "../../tests/vectors/login.json";
 import { bytesOfHex, hexOf, utf8 } from "../src/worker/bytes";
 import { CeremonyError } from "../src/worker/errors";
 import type { SignableOrder } from "../src/worker/messages";
@@ -38,8 +37,7 @@ interface Vectors {
   derivations: (schnorr.KdfParameters & { salt_size: number; reason: string })[];
 }
 
-const path = join(import.meta.dirname, "../../tests/vectors/login.json");
-const vectors = JSON.parse(readFileSync(path, "utf8")) as Vectors;
+const vectors: Vectors = rows;
 
 function refusal(kind: string, act: () => void): string {
   try {
