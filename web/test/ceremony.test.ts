@@ -265,3 +265,18 @@ test("making a customer is repeated with its id until it is answered, with one k
   assert.deepEqual(rest, { type: "create_user", ...person });
   assert.equal(await keeper.perform({ kind: "holds_key", username: "bob" }, bank.world), false);
 });
+
+test("the same form sent again, after no answer came at all, is the same act with the same key", async () => {
+  const person = { id: "01".repeat(16), username: "bob", name: "Bob", roles: ["customer" as const] };
+  const salts: unknown[] = [];
+  for (let again = 0; again < 2; again++) {
+    const bank = new Bank(answers({}));
+    const failed = await failure(bank, { kind: "create_customer", ...person, password: utf8(PASSWORD) });
+    assert.equal(failed.kind, "outcome_unknown");
+    const key = (bank.said[0] ?? {})["key"] as Said;
+    salts.push(`${String(key["salt"])} ${String(key["public"])}`);
+  }
+  assert.equal(salts[0], salts[1]);
+  const { kind } = await failure(new Bank(), { kind: "create_customer", ...person, password: utf8(PASSWORD) });
+  assert.equal(kind, "unreachable");
+});

@@ -14,6 +14,7 @@ const TRIES_MS_MAX = 15_000;
 const WAIT_MS_MIN = 250;
 const WAIT_MS_MAX = 2_000;
 const HASH_SIZE_BYTES = 32;
+const ID_SIZE_BYTES = 16;
 
 /** The world outside. */
 export interface World {
@@ -91,12 +92,19 @@ export async function changePassword(
 
 /** Make a customer with a first password; `approval` names what a second administrator must approve, or is empty. */
 export async function createCustomer(world: World, person: NewPerson, password: Uint8Array): Promise<string> {
-  const fresh = await newKey(world, password);
+  // Id, salt and key are the same in each repeat, here or asked for by the page, so the bank sees the same act.
+  const fresh = await newKey(world, password, schnorr.firstSalt(bytesOfHex(person.id, ID_SIZE_BYTES)));
   wipe(fresh.key.signingSeed);
-  // The id makes a repeat the same act, so a lost answer is no doubt: it is asked for again.
-  return converse(world, async (talk) => {
+  let wasSent = false;
+  const approval = converse(world, async (talk) => {
     const key = material(world, fresh, { ...talk.channel, username: person.username });
+    wasSent = true;
     return text(await talk.ask({ type: "create_user", ...person, key }, "done"), "approval");
+  });
+  return approval.catch((error: unknown) => {
+    if (!wasSent || !isUnreachable(error)) throw error;
+    const hint = "try again with the same form: it is done once only";
+    throw localError("outcome_unknown", "the bank did not answer", { hint });
   });
 }
 
@@ -139,8 +147,11 @@ class Derivation {
   }
 }
 
-async function newKey(world: World, password: Uint8Array): Promise<Fresh> {
-  const salt = world.random(schnorr.SALT_SIZE_BYTES);
+async function newKey(
+  world: World,
+  password: Uint8Array,
+  salt = world.random(schnorr.SALT_SIZE_BYTES),
+): Promise<Fresh> {
   world.progress("Making the key from the new password");
   return { salt, key: schnorr.loginKey(await schnorr.seedFromPassword(password, salt, schnorr.KDF_PARAMETERS)) };
 }

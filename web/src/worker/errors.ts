@@ -71,7 +71,11 @@ const LOCAL: Record<Local, Words> = {
 };
 
 /** Make an error that began in the browser. */
-export function localError(kind: Local, detail: string, facts: Problem["facts"] = {}): CeremonyError {
-  const words = LOCAL[kind];
+export function localError(
+  kind: Local,
+  detail: string,
+  { facts = {}, hint = LOCAL[kind].hint }: { facts?: Problem["facts"]; hint?: string } = {},
+): CeremonyError {
+  const words = { ...LOCAL[kind], hint };
   return new CeremonyError(kind, { type: "about:blank", status: 0, detail, status_name: "", facts, ...words });
 }

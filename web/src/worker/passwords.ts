@@ -25,7 +25,7 @@ const common = new Set(list.split("\n").filter((line) => line !== "" && !line.st
 export function checkPassword(password: string): void {
   const typed = password.normalize("NFC");
   if ([...typed].length < LENGTH_MIN) {
-    throw localError("password_weak", `a password has at least ${LENGTH_MIN} characters`, { length_min: LENGTH_MIN });
+    throw localError("password_weak", `a password has at least ${LENGTH_MIN} characters`, { facts: { length_min: LENGTH_MIN } });
   }
   const text = folded(typed);
   if (isRepetition(text)) throw localError("password_weak", "the password repeats a few characters");

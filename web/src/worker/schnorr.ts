@@ -18,6 +18,7 @@ const ORDER_SIGNING_LABEL = utf8("fortress order signing v1");
 const LOGIN_LABEL = utf8("fortress login v1");
 const REGISTER_LABEL = utf8("fortress register v1");
 const KEY_PROOF_LABEL = utf8("fortress key proof v1");
+const FIRST_SALT_LABEL = utf8("fortress first password salt v1");
 
 /** What the bank asks of Argon2id. */
 export interface KdfParameters {
@@ -60,7 +61,7 @@ export function checkDerivation(salt: Uint8Array, parameters: KdfParameters): vo
     const [least, value, most] = [KDF_PARAMETERS_MIN[name], parameters[name], KDF_PARAMETERS_MAX[name]];
     if (!Number.isInteger(value) || value < least || value > most) {
       const facts = { parameter: name, min: least, max: most };
-      throw localError("derivation_refused", `${name} is ${value}, outside ${least} to ${most}`, facts);
+      throw localError("derivation_refused", `${name} is ${value}, outside ${least} to ${most}`, { facts });
     }
   }
 }
@@ -81,6 +82,12 @@ export async function seedFromPassword(
     hashLength: SIZE_BYTES,
     outputType: "binary",
   });
+}
+
+/** Give the salt of a customer's first password, the same whenever the act with this id is repeated. A salt must be
+ * unique, which the id is; the bank tells it to anybody who begins a login. */
+export function firstSalt(id: Uint8Array): Uint8Array {
+  return sha256(joined(FIRST_SALT_LABEL, id)).slice(0, SALT_SIZE_BYTES);
 }
 
 /** Make the login key of a seed, and wipe the seed. */
