@@ -7,7 +7,7 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from fortress.errors import FortressError, GatewayUnreachable, Refused, Status
+from fortress.errors import Facts, FortressError, GatewayUnreachable, Refused, Status
 from fortress.ledger.commands import MoveMoney, PlacePayment
 from fortress.ledger.model import TransferKind
 from fortress.ledger.rules import Verdict
@@ -131,7 +131,8 @@ def _side(node: Node) -> Payments | Switch:
     """Give what knows of payments between banks: this bank's own part, or the gateway's."""
     found = node.ports.payments or node.ports.switch
     if found is None:
-        raise GatewayUnreachable("this bank is not connected to a gateway: it pays only within itself")
+        facts: Facts = {"has_gateway": False}
+        raise GatewayUnreachable("this bank is not connected to a gateway: it pays only within itself", facts)
     return found
 
 
