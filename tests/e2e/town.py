@@ -15,6 +15,7 @@ from bench.bank import ACCOUNTS_PER_CUSTOMER, ADMINISTRATOR, CURRENCY, Plan, fre
 from fortress.cli.gateways import connect_bank, gateway_of
 from fortress.client.me import Me
 from fortress.client.money import Money
+from fortress.errors import GatewayUnreachable
 from fortress.ledger.model import account_number
 from fortress.protocol.switching import PositionView
 from tests.e2e.node import Node
@@ -127,7 +128,7 @@ class Town:
         """Wait until exactly these banks are linked to the gateway, and each of them knows it of all."""
         for where in (GATEWAY, *banks):
             async with self.people((where, ADMINISTRATOR)) as (admin,), asyncio.timeout(PATIENCE_S):
-                while {bank.bank for bank in await admin.banks() if bank.is_connected} != set(banks):
+                while await _connected(admin) != set(banks):
                     await asyncio.sleep(0.02)
 
     # --- the books ---------------------------------------------------------------------------------------------------
@@ -155,6 +156,14 @@ class Town:
             window = await admin.switching.window()
             assert {row.agrees for row in window.rows} == {"yes"}, window
         return Books(balances, settlements, positions)
+
+
+async def _connected(admin: Me) -> set[str]:
+    """Name the banks that are linked, as far as this bank or gateway knows: at first a bank knows nothing."""
+    try:
+        return {bank.bank for bank in await admin.banks() if bank.is_connected}
+    except GatewayUnreachable:
+        return set()
 
 
 async def aside(function: object, *arguments: object) -> object:

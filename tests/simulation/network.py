@@ -154,21 +154,26 @@ class Listener:
         self._network = network
         self._address = address
         self._taken: deque[End] = deque()
-        self._waiter: asyncio.Future[None] | None = None
+        self._is_open = True
+        self.on_readable: Callable[[], None] | None = None
 
     def take(self, end: End) -> None:
         self._taken.append(end)
-        self.process.call_soon(self._wake)
+        self.process.call_soon(self.look)
 
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+    def look(self) -> None:
+        """Call the reader for as long as somebody waits, as a loop does that polls."""
+        if self._taken and self.on_readable is not None:
+            self.process.call_soon(self.look)
+            self.on_readable()
 
-    async def accept(self) -> End:
-        while not self._taken:
-            self._waiter = self.process.create_future()
-            await self._waiter
-        return self._taken.popleft()
+    def accept(self) -> tuple[End, tuple[str, int]]:
+        if not self._taken:
+            raise BlockingIOError
+        return self._taken.popleft(), ("somewhere", 0)
+
+    def fileno(self) -> int:
+        return 0 if self._is_open else -1
 
     def getsockname(self) -> tuple[str, int]:
         host, _, port = self._address.rpartition(":")
@@ -178,6 +183,7 @@ class Listener:
         pass
 
     def close(self) -> None:
+        self._is_open = False
         self._network.unlisten(self._address)
         for end in self._taken:
             end.close()
@@ -414,6 +420,9 @@ class End(asyncio.Transport):
     def is_closing(self) -> bool:
         return self._is_closing
 
+    def setblocking(self, is_blocking: bool) -> None:
+        pass
+
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         self._high = high or self._high
 
@@ -439,8 +448,13 @@ class NodeProcess(Process):
         dialing = self._network.dial(self, f"{host}:{port}", factory, is_tls=more.get("ssl") is not None)
         return await dialing
 
-    async def sock_accept(self, listener: Any) -> Any:
-        return await listener.accept(), ("somewhere", 0)
+    def add_reader(self, listener: Any, callback: Any, *_: Any) -> None:
+        listener.on_readable = callback
+        self.call_soon(listener.look)
+
+    def remove_reader(self, listener: Any) -> bool:
+        was, listener.on_readable = listener.on_readable, None
+        return was is not None
 
     async def connect_accepted_socket(self, factory: Any, sock: Any, **more: Any) -> Any:
         await sock.shake_hands(factory, more["ssl_handshake_timeout"])
