@@ -91,6 +91,7 @@ CATCHES_EVERYTHING = {
     "fortress.server.committer": "a fault in one command or answer is logged, and all others are still answered",
     "fortress.pair.replication": "after a fault in the machine nothing it says counts: logged, and the node crashes",
     "fortress.gateway.links": "a fault in one question is logged and answered, and the link goes on",
+    "fortress.web.site": "a fault in one request is logged and answered, and the pages go on",
     "fortress.server.workers": "what a job raises goes to the loop, which decides",
 }
 

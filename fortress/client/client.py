@@ -18,7 +18,7 @@ from fortress.client.calls import DEADLINE_S, STALE_MS_MAX, TIMEOUT_S, Calls
 from fortress.client.link import Link
 from fortress.client.nodes import NodeProbe
 from fortress.client.trust import Trust
-from fortress.errors import UsageError
+from fortress.errors import NotPrimary, UsageError
 from fortress.protocol.administration import StatusAnswer, StatusRequest
 from fortress.protocol.sessions import Register, Resume, SignedIn
 
@@ -104,6 +104,24 @@ class Client:
     def probes(self) -> list[NodeProbe]:
         """Give a probe of each node that the address names; they are not connected yet, and their user closes them."""
         return [NodeProbe(endpoint, self.bank, self._calls.trust) for endpoint in self._calls.route.address.endpoints]
+
+    async def channel(self) -> Link:
+        """Give the connection to the primary, for a conversation of one's own whose proofs are made elsewhere.
+
+        A login's proofs are bound to the connection, so what is begun on it ends with it. Nobody is signed in on it
+        unless this client is.
+
+        Raises:
+            FortressError: no primary could be reached in time.
+        """
+
+        async def flow(link: Link, timeout_s: float) -> Link:
+            status: StatusAnswer = await link.request("status", StatusRequest(), timeout_s)
+            if status.role != "primary":
+                raise NotPrimary("this node is not the primary")
+            return link
+
+        return await self._calls.converse("status", flow)
 
     async def login(self, username: str, password: str = "", *, key_file: str | Path = "") -> Me:
         """Sign in with a password, or with the seed in a key file; neither leaves this machine.

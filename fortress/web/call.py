@@ -18,7 +18,7 @@ from typing import Any, Final, Literal, Protocol, TypeVar, cast
 from fortress.client.client import Client
 from fortress.client.me import Me
 from fortress.config import WebSettings
-from fortress.errors import MessageInvalid, NotSignedIn
+from fortress.errors import MessageInvalid, NotAllowed, NotSignedIn
 from fortress.web import administration as admin
 from fortress.web.operations import Operation
 
@@ -34,6 +34,24 @@ class NotFound(MessageInvalid):
     hint = "check the address; what belongs to others is answered like what is not there"
 
 
+class WrongMethod(MessageInvalid):
+    """This address is not asked in this way."""
+
+    hint = "the API's document is at /api/openapi.json"
+
+
+class BodyLate(MessageInvalid):
+    """What was sent did not come in time."""
+
+    hint = "send it again"
+
+
+class OriginRefused(NotAllowed):
+    """This did not come from the bank's own pages."""
+
+    hint = "load the page anew; if that does not help, ask whoever runs the pages to check web.origin"
+
+
 class Laboratory(Protocol):
     """A demo's processes, to be killed, stopped and cut off for a class; only `fortress demo` has one."""
 
@@ -46,6 +64,13 @@ class Laboratory(Protocol):
         Raises:
             NotFound: there is no process of this name.
         """
+
+
+class Connect(Protocol):
+    """Makes a client of the bank; a protocol for the sake of its argument."""
+
+    def __call__(self, agent: str = "") -> Client:
+        """Make a client that calls itself this in the bank's list of sessions."""
 
 
 class Shared(Protocol):
@@ -73,7 +98,7 @@ class Context:
     bank: str
     kind: Literal["bank", "gateway"]
     settings: WebSettings
-    connect: Callable[[], Client]
+    connect: Connect
     laboratory: Laboratory | None = None
     chronicle: Callable[[], Sequence[admin.Event]] = tuple
     _shared: dict[type, Shared] = field(default_factory=dict)
@@ -103,7 +128,8 @@ class Call:
         session: hexadecimal id of the bank's session, empty if nobody is signed in.
         last_event_id: ``Last-Event-ID`` of a stream that is taken up again, else empty.
         address: whence the request comes.
-        agent: what the browser calls itself, cut to 140 characters.
+        agent: what the browser calls itself, cut.
+        anti_forgery: what changes of this session must bring.
         signed_in_as: the session's client, for :attr:`me`.
     """
 
@@ -116,6 +142,7 @@ class Call:
     last_event_id: str = BEGIN_AGAIN
     address: str = ""
     agent: str = ""
+    anti_forgery: str = ""
     signed_in_as: Me | None = None
 
     @property
@@ -143,6 +170,19 @@ class Download:
     name: str
     media_type: str
     pieces: AsyncIterator[bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entrance:
+    """An answer that begins or ends the browser's session.
+
+    Attributes:
+        answer: as the table says.
+        token: of the bank, for the cookie; empty: the cookie is taken away.
+    """
+
+    answer: object
+    token: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
