@@ -8,6 +8,7 @@ import type { World } from "../src/worker/ceremony";
 import { CeremonyError } from "../src/worker/errors";
 import { Keeper } from "../src/worker/keeper";
 import type { Task } from "../src/worker/messages";
+import { seedFromPassword } from "../src/worker/schnorr";
 import { WireLost } from "../src/worker/wire";
 
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
@@ -39,6 +40,7 @@ const world: World = {
     };
   },
   random: (size) => webcrypto.getRandomValues(new Uint8Array(size)),
+  derive: seedFromPassword,
   now_ms: () => performance.now(),
   pause: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
   progress: (words) => tell({ do: "progress", words }),

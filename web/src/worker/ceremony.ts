@@ -20,6 +20,8 @@ const ID_SIZE_BYTES = 16;
 export interface World {
   open(): Promise<Wire>;
   random(size: number): Uint8Array;
+  /** Argon2id, as `schnorr.seedFromPassword`. */
+  derive(password: Uint8Array, salt: Uint8Array, parameters: KdfParameters): Promise<Uint8Array>;
   now_ms(): number;
   pause(ms: number): Promise<void>;
   progress(words: string): void;
@@ -134,7 +136,7 @@ class Derivation {
     if (this.#from !== from) {
       schnorr.checkDerivation(salt, parameters);
       this.#world.progress("Making the key from your password");
-      const seed = await schnorr.seedFromPassword(this.#password, salt, parameters);
+      const seed = await this.#world.derive(this.#password, salt, parameters);
       this.wipe();
       [this.#from, this.#seed] = [from, seed];
     }
@@ -153,7 +155,7 @@ async function newKey(
   salt = world.random(schnorr.SALT_SIZE_BYTES),
 ): Promise<Fresh> {
   world.progress("Making the key from the new password");
-  return { salt, key: schnorr.loginKey(await schnorr.seedFromPassword(password, salt, schnorr.KDF_PARAMETERS)) };
+  return { salt, key: schnorr.loginKey(await world.derive(password, salt, schnorr.KDF_PARAMETERS)) };
 }
 
 function commit(world: World): schnorr.Commitment {
@@ -257,18 +259,22 @@ async function decided(world: World, username: string, fresh: Fresh, flow: Flow<
     if (hexOf(salt) !== ours) throw localError("outcome_unknown", "the bank did not answer, and knows another password");
     return fresh.key;
   };
-  const { token } = await converse(world, (talk) => login(world, talk, username, derive)).catch((error: unknown) => {
-    if (isPassing(error) || isUnreachable(error)) throw localError("outcome_unknown", "the bank did not answer");
-    throw error;
-  });
-  return token;
+  try {
+    return (await converse(world, (talk) => login(world, talk, username, derive))).token;
+  } catch (error) {
+    if (!(error instanceof CeremonyError)) throw error;
+    throw error.kind === "outcome_unknown" ? error : localError("outcome_unknown", error.problem.detail);
+  }
 }
 
 /** Whether trying again may help and cannot harm: 503 means that nothing was decided, and 504 is only said of what is
  * repeatable here, since what is not goes through `Talk.decide`. */
 function isPassing(error: unknown): boolean {
-  if (error instanceof WireLost) return true;
-  return error instanceof CeremonyError && (error.problem.status === 503 || error.problem.status === 504);
+  return error instanceof WireLost || [503, 504].includes(statusOf(error));
+}
+
+function statusOf(error: unknown): number {
+  return error instanceof CeremonyError ? error.problem.status : 0;
 }
 
 function isUnreachable(error: unknown): boolean {
@@ -283,9 +289,9 @@ function unclear(): never {
   throw new Doubt();
 }
 
+/** What the bank itself says is clear; so is 503. All else went wrong on the way there or back. */
 function doubtful(error: unknown): never {
-  const isUnknown = error instanceof CeremonyError && error.problem.status === 504;
-  if (error instanceof WireLost || isUnknown) throw new Doubt();
+  if (error instanceof WireLost || (statusOf(error) >= 500 && statusOf(error) !== 503)) throw new Doubt();
   throw error;
 }
 

@@ -4,6 +4,7 @@ import type { World } from "./ceremony";
 import { CeremonyError, localError } from "./errors";
 import { Keeper } from "./keeper";
 import type { Asked, Told } from "./messages";
+import { seedFromPassword } from "./schnorr";
 import { openSocket } from "./wire";
 
 /** The part of a worker's global scope that is used here; the page's own types are loaded, not a worker's. */
@@ -20,6 +21,7 @@ function worldOf(number: number): World {
   return {
     open: () => openSocket(address),
     random: (size) => crypto.getRandomValues(new Uint8Array(size)),
+    derive: seedFromPassword,
     now_ms: () => performance.now(),
     pause: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
     progress: (words) => scope.postMessage({ type: "progress", number, words }),
