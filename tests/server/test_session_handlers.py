@@ -306,6 +306,19 @@ async def test_guessing_invitations_is_slowed() -> None:
             await client.request("register", Register("invitation", "carol", key))
 
 
+async def test_a_wrong_code_from_a_shared_path_locks_out_nobody_else() -> None:
+    """Behind pages, gateways or load balancers many people have one address, so there each code counts by itself."""
+    settings = LoginSettings(failures_before_delay=1, failures_before_lockout=2)
+    async with running(login=settings, paths="127.0.0.1") as world, connected(world) as client:
+        key = key_material(client, "carol", b"c" * 32)
+        for code in ("guessed1", "guessed2", "guessed3"):
+            with pytest.raises(Refused):
+                await client.request("register", Register(code, "carol", key))
+        with pytest.raises(Throttled):
+            await client.request("register", Register("guessed3", "carol", key))
+        assert (await client.request("register", Register("invitation", "carol", key))).username == "carol"
+
+
 async def test_a_customer_who_is_gone_is_told_to_sign_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """The session may be a moment older than the erasure."""
 
