@@ -25,6 +25,8 @@ ADMINISTRATORS: Final = ("administrator",)
 SIGNED_IN: Final = ("customer", *STAFF)
 ANYBODY: Final[tuple[str, ...]] = ()
 
+SPOKEN: Final = (shapes.Problem, shapes.EntryEvent, shapes.ConnectionEvent)
+"""What no operation answers but the pages are told all the same: errors, and events of the stream."""
 EVENT_STREAM: Final = "text/event-stream"
 DOWNLOAD: Final = "application/octet-stream"
 
@@ -148,7 +150,7 @@ OPERATIONS: Final[Sequence[Operation]] = (*SESSION, *CUSTOMER, *ADMINISTRATION)
 def openapi(version: str) -> dict[str, Any]:
     """Describe all operations: an OpenAPI 3.1 document."""
     shapes_used = [shape for each in OPERATIONS for shape in (each.path, each.query, each.body, each.answer) if shape]
-    types = {shape.__name__: shape for shape in (*shapes_used, shapes.Problem) if isinstance(shape, type)}
+    types = {shape.__name__: shape for shape in (*shapes_used, *SPOKEN) if isinstance(shape, type)}
     _, components = msgspec.json.schema_components(list(types.values()), ref_template="#/components/schemas/{name}")
     paths: dict[str, dict[str, Any]] = {}
     for each in OPERATIONS:

@@ -1,0 +1,5 @@
+/** Register. */
+
+export function Register() {
+  return null;
+}

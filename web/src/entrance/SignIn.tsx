@@ -1,0 +1,5 @@
+/** Sign in. */
+
+export function SignIn() {
+  return null;
+}
