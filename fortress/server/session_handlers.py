@@ -102,8 +102,8 @@ async def handle_resume(node: Node, session: Session, request: Resume) -> Signed
 async def handle_register(node: Node, session: Session, request: Register) -> SignedIn:
     """Make a customer from an invitation code and sign in; guessing codes is throttled like guessing passwords.
 
-    Of those who share a path each code counts by itself: it has 120 random bits, and somebody's wrong ones must not lock
-    out all the others.
+    Of those who share a path each code counts by itself: it has 120 random bits, and somebody's wrong ones must not
+    lock out all the others.
     """
     handle = node.desk.handle_of(f"invitation\0{session.network or request.code}")
     node.throttle.check(handle, session.network, time.time())
