@@ -241,6 +241,9 @@ class WebSettings:
     certificate: str = text("", "certificate for browsers; empty: no TLS here; read again on SIGHUP")
     key: str = text("", "private key of that certificate, mode 0600; read again on SIGHUP")
     bank: str = text("", "the bank, fortress://host:port/id; empty: the one of this folder")
+    kind: str = text(
+        "bank", "what that other address leads to; a gateway has pages of its own", choices=("bank", "gateway")
+    )
     ca: str = text("", "the authority of the bank's certificates; empty: as tls.ca")
     path_ca: str = text("", "the authority of who answers at the address, if that is not the bank: a gateway")
     proxies: str = text(
@@ -250,7 +253,7 @@ class WebSettings:
     sessions_max: int = number(1000, "sessions kept connected to the bank at a time; older ones connect again", 1)
     session_idle_s: int = number(120, "seconds without a request after which a session's connection is closed", 1)
     streams_max: int = number(1000, "open streams of events; further ones are refused", 1, 65535)
-    streams_per_session_max: int = number(8, "open streams of one session; the oldest of more is closed", 1, 1000)
+    streams_per_session_max: int = number(8, "open streams of one session; further ones are refused", 1, 1000)
     connections_max: int = number(4096, "connections of browsers open at a time; further ones are closed", 1, 65535)
     requests_per_s: int = number(50, "requests a second from one address; twenty seconds' worth may come at once", 1)
     ceremonies_per_minute: int = number(30, "logins and the like begun in a minute from one address", 1)

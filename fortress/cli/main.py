@@ -29,6 +29,7 @@ COMMANDS: dict[str, Row] = {
     "init": Row(RUN, "make the folder of a bank or gateway: settings, certificates, keys, empty ledger", "folders"),
     "serve": Row(RUN, "run one node in the foreground", "serving"),
     "gateway": Row(RUN, "run one node of a gateway, which switches payments between banks", "serving"),
+    "web": Row(RUN, "the pages of a bank or gateway, for browsers", "web"),
     "witness": Row(RUN, "keep the register that says which node of a pair is primary", "witness"),
     "chaos": Row(RUN, "kill, stop and continue processes of a demo", "chaos"),
     "status": Row(RUN, "how the bank is, in one table", "status"),
