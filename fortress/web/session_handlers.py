@@ -60,9 +60,15 @@ async def handle_renew_session(call: Call) -> Entrance:
 
 
 async def handle_end_session(call: Call) -> Entrance:
-    """Sign out; the bank refuses all tokens of this session from now on."""
-    await call.me.logout()
-    call.context.shared(Sessions).drop(call.session)
+    """Sign out; the bank refuses all tokens of this session from now on.
+
+    If the bank cannot be asked now, the session goes on there. The client here has forgotten it, so that trying again
+    must find another one, else it would be told that the session is over while the token is still good.
+    """
+    try:
+        await call.me.logout()
+    finally:
+        call.context.shared(Sessions).drop(call.session)
     return Entrance(answer=shapes.Done(), token="")
 
 
