@@ -88,7 +88,22 @@ HINTS: Final[Mapping[type[FortressError], str]] = {
 }
 """Hints that speak of commands, said for people who have a page in front of them."""
 
+STATUS_HINTS_HERE: Final[Mapping[Status, str]] = {
+    Status.exceeds_available: "pay in money first or send less",
+    Status.debit_account_unknown: "choose one of your own accounts",
+    Status.account_unknown: "choose one of your own accounts",
+    Status.approval_needs_another_person: "ask another administrator to approve it",
+    Status.payee_bank_unknown: "check the payee's bank with them",
+    Status.order_signature_required: "sign the payment with your password",
+    Status.hold_of_payment: "wait for the payment that it belongs to",
+    Status.bank_unknown: "choose one of the banks listed",
+    Status.window_not_settled: "wait until no payment is in doubt, then close it again",
+}
+"""Likewise for refusals."""
+
 KEPT_INSIDE: Final = frozenset({"endpoint", "primary", "file", "host", "port"})
+COMMAND: Final = "'fortress "
+ASK_THE_BANK: Final = "tell the bank, and name the code"
 TRY_AGAIN_S: Final = 1
 FT: Final = "FT-"
 
@@ -140,6 +155,7 @@ def is_session_over(error: FortressError) -> bool:
 
 def _hint_of(error: FortressError) -> str:
     if isinstance(error, Refused):
-        return STATUS_HINTS.get(error.status, error.hint)
+        return STATUS_HINTS_HERE.get(error.status) or STATUS_HINTS.get(error.status, error.hint)
     own = next((cls for cls in type(error).__mro__ if "hint" in cls.__dict__ or cls in HINTS), FortressError)
-    return HINTS.get(own, error.hint)
+    hint = HINTS.get(own, error.hint)
+    return ASK_THE_BANK if COMMAND in hint else hint
