@@ -1,17 +1,16 @@
 // What the page and its worker say to each other. Passwords cross as bytes whose buffer is handed over, not copied.
 
-/** An error as the API tells it (RFC 9457); errors that begin in the browser have the same form. */
-export interface Problem {
-  type: string;
-  title: string;
-  status: number;
-  detail: string;
-  code: string;
-  retry: string;
-  hint: string;
-  status_name: string;
-  facts: Record<string, number | string | boolean | null>;
-}
+import type { components } from "../schema";
+
+type Shapes = components["schemas"];
+
+/** An error as the API tells it; errors that begin in the browser have the same form. */
+export type Problem = Required<Shapes["Problem"]>;
+
+export type Role = Shapes["Session"]["roles"][number];
+
+/** A payment as its payer signs it: the API's order, and the payer's bank. */
+export type SignableOrder = Required<Omit<Shapes["PaymentOrder"], "signature">> & { bank: string };
 
 /**
  * What went wrong, for a program.
@@ -34,20 +33,6 @@ export type Kind =
   | "no_key"
   | "worker_failed"
   | "worker_silent";
-
-export type Role = "customer" | "teller" | "administrator" | "auditor";
-
-/** A payment as its payer signs it; the fields are those of the API's PaymentOrder, and the payer's bank. */
-export interface SignableOrder {
-  bank: string;
-  id: string;
-  debit: number;
-  payee: string;
-  amount: string;
-  currency: string;
-  reference: string;
-  not_after: string;
-}
 
 export interface NewCustomer {
   id: string;
