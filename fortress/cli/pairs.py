@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from fortress.cli.cables import Cable, lay
 from fortress.cli.children import Child
 from fortress.cli.output import Json
 from fortress.errors import AddressInUse, Unreachable
@@ -27,6 +28,7 @@ LOOK_EVERY_S: Final = 0.25
 NODES: Final = ("node-1", "node-2")
 PORTS_OF_BANK: Final = 6
 PORTS_OF_GATEWAY: Final = 8
+PORTS_OF_CABLES: Final = 2
 
 
 class Pair:
@@ -103,6 +105,23 @@ class Pair:
         bank_port = ports[7] if self.is_gateway else None
         place = Place(host=HOST, port=ports[3], status_port=ports[4], pair_port=ports[5], bank_port=bank_port)
         make_peer(second, first, node=NODES[1], place=place)
+
+    def lay_cables(self, ports: Sequence[int]) -> list[Cable]:
+        """Let the nodes, which were made and do not run yet, reach each other through cables that can be cut.
+
+        Args:
+            ports: free ones, one for each node.
+        """
+        from fortress import config
+        from fortress.server.settings_file import change_settings
+
+        listen = [int(config.load(folder, {}, {}).pair.listen.rpartition(":")[2]) for folder in self.folders]
+        laid = []
+        for folder, port, target in zip(self.folders, ports, reversed(listen), strict=True):
+            change_settings(folder, {"pair.peer": f"{HOST}:{port}"})
+            lay(folder)
+            laid.append(Cable(port, target, self.folders))
+        return laid
 
     async def start(self) -> None:
         """Start both nodes, and wait until there are two copies.

@@ -46,8 +46,11 @@ def web_command(folder: Path | None, overrides: tuple[str, ...], stop_at_eof: bo
     """
     import uvloop
 
+    from fortress.cli.laboratory import laboratory_of
+
     call = current_call()
-    uvloop.run(serve(call, load_settings(call, folder, overrides), stop_at_eof=stop_at_eof))
+    settings = load_settings(call, folder, overrides)
+    uvloop.run(serve(call, settings, stop_at_eof=stop_at_eof, laboratory=laboratory_of(settings)))
 
 
 async def serve(call: Call, settings: Settings, *, stop_at_eof: bool, laboratory: Laboratory | None = None) -> None:
@@ -122,6 +125,7 @@ def context_of(settings: Settings, laboratory: Laboratory | None = None) -> Cont
     Raises:
         UsageError: the address or the authority's file is none.
     """
+    from fortress.cli.laboratory import chronicle_of
     from fortress.client import address as addresses
     from fortress.client.client import connect
     from fortress.web.call import Context
@@ -134,7 +138,14 @@ def context_of(settings: Settings, laboratory: Laboratory | None = None) -> Cont
         return connect(address, ca=ca, path_ca=path_ca, timeout_s=TIMEOUT_S, deadline_s=DEADLINE_S, agent=agent)
 
     to_bank()  # what is wrong with the files is told now
-    return Context(bank=address.bank, kind=place.kind, settings=settings.web, connect=to_bank, laboratory=laboratory)
+    return Context(
+        bank=address.bank,
+        kind=place.kind,
+        settings=settings.web,
+        connect=to_bank,
+        laboratory=laboratory,
+        chronicle=chronicle_of(settings, address.bank),
+    )
 
 
 # --- towards browsers ------------------------------------------------------------------------------------------------

@@ -65,6 +65,9 @@ class Laboratory(Protocol):
             NotFound: there is no process of this name.
         """
 
+    async def close(self) -> None:
+        """Ask the processes no more."""
+
 
 class Connect(Protocol):
     """Makes a client of the bank; a protocol for the sake of its argument."""
@@ -111,7 +114,9 @@ class Context:
         return cast(T, found)
 
     async def close(self) -> None:
-        """Close all shared objects."""
+        """Close all shared objects, and the laboratory."""
+        if self.laboratory is not None:
+            await self.laboratory.close()
         while self._shared:
             _, each = self._shared.popitem()
             await each.close()

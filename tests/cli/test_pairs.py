@@ -10,6 +10,7 @@ import pytest
 
 from fortress import config
 from fortress.cli import pairs, status
+from fortress.cli.cables import has_cable
 from fortress.cli.pairs import Pair, free_port, free_ports
 from fortress.errors import Unreachable
 
@@ -55,6 +56,18 @@ def test_folders_of_a_bank_and_of_a_gateway(tmp_path: Path, said: list[str]) -> 
         assert [bool(each.switch.listen) for each in (first, second)] == [is_gateway] * 2
         assert first.switch.listen != second.switch.listen or not is_gateway
         assert made.ca.exists()
+
+
+def test_cables_are_laid_between_the_nodes(tmp_path: Path, said: list[str]) -> None:
+    """Each dials a port of its own, behind which the other one is."""
+    made = Pair("a", tmp_path, is_gateway=False, say=said.append)
+    made.make([], "EUR", free_ports(6))
+    cables = made.lay_cables([7, 8])
+    first, second = (config.load(folder, {}, {}) for folder in made.folders)
+    assert (first.pair.peer, second.pair.peer) == ("127.0.0.1:7", "127.0.0.1:8")
+    ends = [f"127.0.0.1:{cable.target}" for cable in cables]
+    assert ends == [second.pair.listen, first.pair.listen]
+    assert all(has_cable(folder) for folder in made.folders)
 
 
 def test_ports_are_not_the_same() -> None:
