@@ -5,10 +5,9 @@ import { Button } from "./components/Button";
 import { Icon, type IconName } from "./components/Icon";
 import { toast } from "./components/Toast";
 import { place, type Route } from "./router";
-import { present, signOut, site } from "./session";
-import { useStore } from "./store";
+import { hasRole, present, signOut, site } from "./session";
+import { createStore, useStore } from "./store";
 import { setTheme, theme, type Theme } from "./theme";
-import { createStore } from "./store";
 
 const isMenuOpen = createStore(false);
 
@@ -104,29 +103,38 @@ export function Menu({ customer, staff, present: shown }: MenuProps) {
   useEffect(() => isMenuOpen.set(false), [moves]);
   const own = customer.filter((route) => route.menu);
   const theirs = staff.filter((route) => route.menu);
+  const ownName = hasRole(["customer"]) ? "My money" : "Yourself";
   const marked = shown?.menu ? shown.path : shown?.below;
   return (
-    <nav id="menu" class={isOpen ? "menu menu-open" : "menu"} aria-label="Main">
-      {own.length > 0 && <Group routes={own} marked={marked} title={theirs.length > 0 ? "My money" : ""} />}
-      {theirs.length > 0 && <Group routes={theirs} marked={marked} title={own.length > 0 ? "The bank" : ""} />}
-    </nav>
+    <div id="menu" class={isOpen ? "menu menu-open" : "menu"}>
+      {own.length > 0 && <Group routes={own} marked={marked} name={ownName} isTitled={theirs.length > 0} />}
+      {theirs.length > 0 && <Group routes={theirs} marked={marked} name="Administration" isTitled={own.length > 0} />}
+    </div>
   );
 }
 
-function Group({ routes, marked, title }: { routes: Route[]; marked: string | undefined; title: string }) {
+interface GroupProps {
+  routes: Route[];
+  marked: string | undefined;
+  name: string;
+  isTitled: boolean;
+}
+
+function Group({ routes, marked, name, isTitled }: GroupProps) {
   return (
-    <div class="menu-group">
-      {title && <p class="menu-title">{title}</p>}
+    <nav class="menu-group" aria-label={name}>
+      {isTitled && <p class="menu-title">{name}</p>}
       <ul role="list">
-        {routes.map((route) => (
-          <li key={route.path}>
-            <a href={route.path} aria-current={route.path === marked ? "page" : undefined}>
-              {route.menu && <Icon name={route.menu.icon} />}
-              <span>{route.menu?.label}</span>
+        {routes.map(({ path, menu }) => (
+          <li key={path}>
+            <a href={path} aria-current={path === marked ? "page" : undefined}>
+              {menu && <Icon name={menu.icon} />}
+              <span>{menu?.label}</span>
+              {menu?.badge && <menu.badge />}
             </a>
           </li>
         ))}
       </ul>
-    </div>
+    </nav>
   );
 }

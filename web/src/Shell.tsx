@@ -102,14 +102,14 @@ function Inside() {
   }, []);
   const staff = lazy.state === "here" ? lazy.routes : [];
   const isCustomer = session?.roles.includes("customer") ?? false;
-  // who is staff only begins with the overview of the bank
-  const all = isCustomer ? [...customerRoutes, ...staff] : [...staff, ...customerRoutes];
-  const open = all.filter(isOpen);
-  const found = find(open, path === "/" && !isCustomer && isStaff ? "/admin" : path);
+  // who is no customer has no accounts: what is left of these pages are one's settings, and "/" leads to the bank's
+  const own = customerRoutes.filter((route) => isOpen(route) && (isCustomer || route.where !== "bank"));
+  const theirs = staff.filter(isOpen);
+  const found = find([...own, ...theirs], path === "/" && !isCustomer ? "/admin" : path);
   return (
     <div class={isStaff ? "shell shell-staff" : "shell shell-customer"}>
       <Header />
-      <Menu customer={customerRoutes.filter(isOpen)} staff={staff.filter(isOpen)} present={found?.route} />
+      <Menu customer={own} staff={theirs} present={found?.route} />
       <Banner />
       <SessionWarning />
       <main id="main" class="main" tabIndex={-1}>

@@ -24,8 +24,8 @@ export interface Route {
   roles?: readonly Session["roles"][number][];
   /** Only at a bank, only at a gateway, or only where the laboratory is open. */
   where?: "bank" | "gateway" | "demo";
-  /** A place in the menu. */
-  menu?: { label: string; icon: IconName };
+  /** A place in the menu; `badge` stands behind the label, such as how much is unread. */
+  menu?: { label: string; icon: IconName; badge?: ComponentType };
   /** Of a page without its own place: the path whose place is marked as the present one. */
   below?: string;
 }
