@@ -61,6 +61,11 @@ REFUSED_PER_MINUTE: Final = 20
 AGENT_LENGTH_MAX: Final = 100
 DOCUMENT_URL: Final = "/api/openapi.json"
 CEREMONY_URL: Final = "/api/ceremony"
+REQUEST_ID: Final = web.RequestKey("request_id", str)
+ADDRESS: Final = web.RequestKey("address", str)
+
+REQUEST_ID: Final = web.RequestKey("id", str)
+ADDRESS: Final = web.RequestKey("address", str)
 
 MODULES: Final[Sequence[Mapping[str, Handler]]] = (
     session_handlers.HANDLERS,
@@ -202,8 +207,8 @@ class Site:
         if deadline := self._silent.pop(request.protocol, None):
             deadline.cancel()
         began_s = time.perf_counter()
-        request_id = request["id"] = secrets.token_hex(8)
-        address = request["address"] = client_address(
+        request_id = request[REQUEST_ID] = secrets.token_hex(8)
+        address = request[ADDRESS] = client_address(
             request.remote or "", request.headers.get("X-Forwarded-For", ""), self._proxies
         )
         status = 499  # as nginx says it: the browser went away
@@ -248,7 +253,7 @@ class Site:
     async def _add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
         for name, value in answers.HEADERS.items():
             response.headers[name] = value
-        response.headers["X-Request-Id"] = request.get("id", "")
+        response.headers["X-Request-Id"] = request.get(REQUEST_ID, "")
         response.headers.setdefault("Cache-Control", "no-store")
         if any(origin.startswith("https://") for origin in self.origins):
             response.headers["Strict-Transport-Security"] = answers.TRANSPORT_SECURITY
@@ -268,11 +273,11 @@ class Site:
     async def _ceremony(self, request: web.Request) -> web.StreamResponse:
         cookies.check_origin(request.headers, self.origins, is_told=True)
         desk = self.context.shared(ceremonies.Ceremonies)
-        agent = session_handlers.agent_of(request["address"], request.headers.get("User-Agent", "")[:AGENT_LENGTH_MAX])
+        agent = session_handlers.agent_of(request[ADDRESS], request.headers.get("User-Agent", "")[:AGENT_LENGTH_MAX])
         credential = cookies.credential_of(request.cookies)
         token = credential.token if credential is not None else ""
         assert self._stopping is not None
-        return await desk.hold(request, address=request["address"], agent=agent, token=token, stopping=self._stopping)
+        return await desk.hold(request, address=request[ADDRESS], agent=agent, token=token, stopping=self._stopping)
 
     async def _operate(self, operation: Operation, request: web.Request) -> web.StreamResponse:
         self._check_place(operation)
@@ -293,7 +298,7 @@ class Site:
     async def _operate_signed_in(
         self, operation: Operation, request: web.Request, credential: cookies.Credential
     ) -> web.StreamResponse:
-        address, now_s = request["address"], time.monotonic()
+        address, now_s = request[ADDRESS], time.monotonic()
         self._refused.check(address, now_s)
         agent = session_handlers.agent_of(address, request.headers.get("User-Agent", "")[:AGENT_LENGTH_MAX])
         sessions, is_stream = self.context.shared(Sessions), operation.answer == EVENT_STREAM
@@ -321,7 +326,7 @@ class Site:
             body=await _body(operation, request),
             session=lease.seat.session if lease else "",
             last_event_id=request.headers.get("Last-Event-ID", "")[:AGENT_LENGTH_MAX],
-            address=request["address"],
+            address=request[ADDRESS],
             agent=request.headers.get("User-Agent", "")[:AGENT_LENGTH_MAX],
             anti_forgery=credential.anti_forgery,
             signed_in_as=lease.seat.me if lease else None,
