@@ -64,9 +64,6 @@ CEREMONY_URL: Final = "/api/ceremony"
 REQUEST_ID: Final = web.RequestKey("request_id", str)
 ADDRESS: Final = web.RequestKey("address", str)
 
-REQUEST_ID: Final = web.RequestKey("id", str)
-ADDRESS: Final = web.RequestKey("address", str)
-
 MODULES: Final[Sequence[Mapping[str, Handler]]] = (
     session_handlers.HANDLERS,
     customer.HANDLERS,
