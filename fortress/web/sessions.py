@@ -33,6 +33,8 @@ TOKENS_MAX_FACTOR: Final = 4
 """Tokens remembered for each session that may be kept."""
 OPENING_MAX: Final = 256
 OPENING_AT_ONCE: Final = 32
+FINDING_MAX: Final = 8
+"""So often a request looks for its session again when that was closed for others meanwhile."""
 RENEW_AFTER: Final = 0.4
 """When this share of a token's life is over, the browser gets a newer one."""
 SKEW_S_MAX: Final = 60
@@ -124,6 +126,12 @@ class Sessions:
             Busy: too many tokens are being looked at.
         """
         seat, claims = await self._find(token, agent)
+        for _ in range(FINDING_MAX):
+            if not seat.ended.done():
+                break
+            seat, claims = await self._find(token, agent)  # it lost its place before this request could take it
+        else:
+            raise Busy("too many sessions are connected")
         seat.users += 1
         seat.used_s = time.monotonic()
         try:
@@ -199,7 +207,8 @@ class Sessions:
                 if not is_open:
                     await client.close()
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        seat = Seat(client, me, me.signed_in.session.hex(), ended, used_s=time.monotonic())
+        expires_s = claims_of(token).exp
+        seat = Seat(client, me, me.signed_in.session.hex(), ended, used_s=time.monotonic(), expires_s=expires_s)
         self._sit(seat)
         return seat
 
