@@ -46,7 +46,7 @@ async def handle_begin_session(call: Call) -> Entrance:
     """Take the token that a ceremony ended with, and have it in the cookie from now on."""
     sessions = call.context.shared(Sessions)
     agent = agent_of(call.address, call.agent)
-    async with sessions.lease(call.body.token, agent, renews=False) as lease:
+    async with sessions.lease(call.body.token, agent, address=call.address, renews=False) as lease:
         me = lease.seat.me
         token = sessions.issue(lease.seat, me.signed_in.token)
         return Entrance(answer=await _session_of(call, me), token=token)

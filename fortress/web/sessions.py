@@ -27,12 +27,16 @@ from fortress.client.client import Client
 from fortress.client.me import Me
 from fortress.errors import AuthenticationError, Busy, FortressError, NotSignedIn, TokenRejected
 from fortress.web.call import Context
+from fortress.web.limits import Allowance
 
 TOKEN_LENGTH_MAX: Final = 2048
 TOKENS_MAX_FACTOR: Final = 4
 """Tokens remembered for each session that may be kept."""
 OPENING_MAX: Final = 256
 OPENING_AT_ONCE: Final = 32
+REFUSED_PER_MINUTE: Final = 20
+"""Tokens of one address that may turn out to be none; each costs the bank a handshake. Many people share an address, so
+who is connected already is not concerned, and what has plainly expired is not counted."""
 FINDING_MAX: Final = 8
 """So often a request looks for its session again when that was closed for others meanwhile."""
 RENEW_AFTER: Final = 0.4
@@ -105,6 +109,7 @@ class Sessions:
         self._all: set[Seat] = set()
         self._tokens: OrderedDict[bytes, tuple[Seat, Claims]] = OrderedDict()
         self._opening: dict[bytes, asyncio.Task[Seat]] = {}
+        self._refused = Allowance(REFUSED_PER_MINUTE / 60, REFUSED_PER_MINUTE)
         self._turns = asyncio.Semaphore(OPENING_AT_ONCE)
         self._leaving: set[asyncio.Task[None]] = set()
         self._sweeper = asyncio.create_task(self._sweep())
@@ -113,23 +118,27 @@ class Sessions:
         return len(self._seats)
 
     @asynccontextmanager
-    async def lease(self, token: str, agent: str, *, renews: bool = True) -> AsyncIterator[Lease]:
+    async def lease(self, token: str, agent: str, *, address: str = "", renews: bool = True) -> AsyncIterator[Lease]:
         """Give the session of a token, for as long as the block lasts.
 
         Args:
             token: from a cookie or a ceremony.
             agent: what the session is called in the bank's list.
+            address: whence it comes; empty: its wrong tokens are not counted.
             renews: whether the browser may get a newer token.
 
         Raises:
             TokenRejected: it is none, or expired, or its session was ended.
             Busy: too many tokens are being looked at.
+            Throttled: too many tokens from there were none.
         """
-        seat, claims = await self._find(token, agent)
+        seat, claims = await self._find(token, agent, address)
         for _ in range(FINDING_MAX):
             if not seat.ended.done():
                 break
-            seat, claims = await self._find(token, agent)  # it lost its place before this request could take it
+            seat, claims = await self._find(
+                token, agent, address
+            )  # it lost its place before this request could take it
         else:
             raise Busy("too many sessions are connected")
         seat.users += 1
@@ -168,7 +177,7 @@ class Sessions:
 
     # --- finding one ------------------------------------------------------------------------------------------------
 
-    async def _find(self, token: str, agent: str) -> tuple[Seat, Claims]:
+    async def _find(self, token: str, agent: str, address: str) -> tuple[Seat, Claims]:
         claims = claims_of(token)
         if claims.exp + SKEW_S_MAX < time.time():
             raise TokenRejected
@@ -177,24 +186,26 @@ class Sessions:
         if found is not None and not found[0].ended.done() and time.time() < claims.exp:
             self._seats.move_to_end(found[0].session)
             return found
-        seat = await self._opened(key, token, agent)
+        seat = await self._opened(key, token, agent, address)
         self._know(key, seat, claims)
         return seat, claims
 
-    async def _opened(self, key: bytes, token: str, agent: str) -> Seat:
+    async def _opened(self, key: bytes, token: str, agent: str, address: str) -> Seat:
         """Connect and resume; who comes meanwhile with the same token waits for the same connection."""
         opening = self._opening.get(key)
         if opening is None:
+            self._refused.check(address, time.monotonic())
             if len(self._opening) >= OPENING_MAX:
                 raise Busy("too many sessions are being looked at")
             opening = self._opening[key] = asyncio.create_task(self._open(token, agent))
-            opening.add_done_callback(lambda task: self._opening_done(key, task))
+            opening.add_done_callback(lambda task: self._opening_done(key, address, task))
         return await asyncio.shield(opening)
 
-    def _opening_done(self, key: bytes, task: asyncio.Task[Seat]) -> None:
+    def _opening_done(self, key: bytes, address: str, task: asyncio.Task[Seat]) -> None:
         del self._opening[key]
-        if not task.cancelled():
-            task.exception()  # else asyncio complains if everybody who waited has gone
+        # asked for in any case, else asyncio complains if everybody who waited has gone
+        if not task.cancelled() and isinstance(task.exception(), TokenRejected) and address:
+            self._refused.spend(address, time.monotonic())
 
     async def _open(self, token: str, agent: str) -> Seat:
         async with self._turns:

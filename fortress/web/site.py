@@ -29,7 +29,6 @@ from fortress.errors import (
     NotAllowed,
     NotSignedIn,
     SettingInvalid,
-    TokenRejected,
 )
 from fortress.web import (
     administration_handlers,
@@ -56,8 +55,6 @@ FIRST_REQUEST_S: Final = 10
 BODY_S_MAX: Final = 10
 STOP_S: Final = 2
 BURST_S: Final = 20
-REFUSED_PER_MINUTE: Final = 20
-"""Tokens of one address that may turn out to be none."""
 AGENT_LENGTH_MAX: Final = 100
 DOCUMENT_URL: Final = "/api/openapi.json"
 CEREMONY_URL: Final = "/api/ceremony"
@@ -109,7 +106,6 @@ class Site:
         self._tls = tls
         self._proxies = {network_of(part.strip()) for part in settings.proxies.split(",")} - {""}
         self._requests = Allowance(settings.requests_per_s, BURST_S * settings.requests_per_s)
-        self._refused = Allowance(REFUSED_PER_MINUTE / 60, REFUSED_PER_MINUTE)
         self._handlers = handlers_of()
         self._document = openapi(__version__)
         self._streams = 0
@@ -295,17 +291,12 @@ class Site:
     async def _operate_signed_in(
         self, operation: Operation, request: web.Request, credential: cookies.Credential
     ) -> web.StreamResponse:
-        address, now_s = request[ADDRESS], time.monotonic()
-        self._refused.check(address, now_s)
+        address, is_stream = request[ADDRESS], operation.answer == EVENT_STREAM
         agent = session_handlers.agent_of(address, request.headers.get("User-Agent", "")[:AGENT_LENGTH_MAX])
-        sessions, is_stream = self.context.shared(Sessions), operation.answer == EVENT_STREAM
-        try:
-            async with sessions.lease(credential.token, agent, renews=not is_stream) as lease:
-                _check_roles(operation, lease.seat.me)
-                return await self._handle(operation, request, credential, lease)
-        except TokenRejected:
-            self._refused.spend(address, now_s)
-            raise
+        sessions = self.context.shared(Sessions)
+        async with sessions.lease(credential.token, agent, address=address, renews=not is_stream) as lease:
+            _check_roles(operation, lease.seat.me)
+            return await self._handle(operation, request, credential, lease)
 
     def _check_place(self, operation: Operation) -> None:
         place = "demo" if self.context.laboratory is not None else ""
