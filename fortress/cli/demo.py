@@ -1,8 +1,9 @@
 """``demo``: two banks and the gateway between them, all on this machine, with sample people, light load, things to try.
 
 It uses what everybody uses: the folders that ``init`` makes, a process for each of two nodes of a bank or gateway, one
-witness for all, client contexts, the client library. Everything lies in one folder, which goes when the demo ends,
-however it ends but by kill -9; then the processes still end by themselves, since their standard input is closed.
+witness for all, pages for each, client contexts, the client library. The nodes of a pair reach each other through
+cables that can be cut. Everything lies in one folder, which goes when the demo ends, however it ends but by kill -9;
+then the processes still end by themselves, since their standard input is closed.
 """
 
 from __future__ import annotations
@@ -22,13 +23,23 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from fortress.cli.cables import Cables
 from fortress.cli.children import Child
 from fortress.cli.command import Call, command, current_call
 from fortress.cli.contexts import HOME_VARIABLE, Contexts
 from fortress.cli.failures import Exit
 from fortress.cli.opening import connect_banks, open_bank, settled
 from fortress.cli.output import Json, LiveLine, Table, say, show
-from fortress.cli.pairs import HOST, PORTS_OF_BANK, PORTS_OF_GATEWAY, Pair, free_port, free_ports
+from fortress.cli.pages import Pages
+from fortress.cli.pairs import (
+    HOST,
+    PORTS_OF_BANK,
+    PORTS_OF_CABLES,
+    PORTS_OF_GATEWAY,
+    Pair,
+    free_port,
+    free_ports,
+)
 from fortress.cli.population import Person, make_people
 from fortress.cli.traffic import Branch, Totals, keep_busy, keep_paying
 from fortress.cli.views import money_text
@@ -51,7 +62,7 @@ END_S_MAX: Final = 20.0
 @click.option("--no-load", is_flag=True, help="No simulated customers.")
 @click.option("--small", is_flag=True, help="One bank only, and no gateway.")
 def demo_command(seconds: float | None, no_load: bool, small: bool) -> int:
-    """Run two banks and a gateway on this machine, two nodes each, and print three things to try.
+    """Run two banks and a gateway on this machine, two nodes each, with their pages, and print three things to try.
 
     With sample people and light load, within the banks and between them. Everything is in a temporary folder, which is
     deleted at the end.
@@ -77,6 +88,9 @@ class Demo:
         self._pairs = [*self._banks, *([self._gateway] if self._gateway else [])]
         self._people = [person for person in make_people() if person.bank in {pair.bank for pair in self._pairs}]
         self._witness = Child(WITNESS, WITNESS, folder / WITNESS, folder / f"{WITNESS}.log", self._say)
+        self._pages = Pages(self._pairs, folder, self._say)
+        self._ports_of_pages: list[int] = []
+        self._cables = Cables(())
         self._contexts = Contexts(folder / "contexts", folder / "contexts" / "state")
         self._totals = Totals()
         self._ended = asyncio.Event()
@@ -93,8 +107,8 @@ class Demo:
         await asyncio.to_thread(self._make_folders)
         async with AsyncExitStack() as stack:
             await self._start_all(stack)
-            self._say("opening accounts for the sample people")
-            branches = await self._fill()
+            self._say("opening accounts for the sample people, and the pages")
+            branches, _ = await asyncio.gather(self._fill(), self._pages.start(self._ports_of_pages))
             self._introduce()
             payers: list[asyncio.Task[None]] = []
             if with_load:
@@ -134,7 +148,7 @@ class Demo:
         from fortress.protocol.schnorr import KdfParameters
 
         counts = [PORTS_OF_GATEWAY if pair.is_gateway else PORTS_OF_BANK for pair in self._pairs]
-        ports = free_ports(sum(counts) + 1)
+        ports = free_ports(sum(counts) + len(self._pairs) * (PORTS_OF_CABLES + 1) + 1)
         for pair, count in zip(self._pairs, counts, strict=True):
             administrators = [
                 make_administrator(person.username, person.password, KdfParameters(), name=person.name)
@@ -147,13 +161,18 @@ class Demo:
                 connect_bank(bank.folders, gateway_of(self._gateway.folders))
         members = [folder for pair in self._pairs for folder in pair.folders]
         make_witness(self._folder / WITNESS, members, place=Place(host=HOST, port=ports.pop()))
+        cables = [each for pair in self._pairs for each in pair.lay_cables([ports.pop(), ports.pop()])]
+        self._cables = Cables(cables)
+        self._ports_of_pages = ports
 
     async def _start_all(self, stack: AsyncExitStack) -> None:
         """Start the witness, then all nodes at once, and wait until there are two copies of everything."""
         children = [self._witness, *(child for pair in self._pairs for child in pair.children)]
         self._say(f"starting {len(children)} processes")
         started = time.monotonic()
-        stack.push_async_callback(_stop, children)
+        self._cables.start()
+        stack.callback(self._cables.stop)
+        stack.push_async_callback(_stop, [*children, *self._pages.children])
         await self._witness.start()
 
         async def start(pair: Pair) -> None:
@@ -252,6 +271,7 @@ class Demo:
             "banks": [pair.document() for pair in self._banks],
             "gateway": self._gateway.document() if self._gateway else None,
             "witness": {"folder": str(self._witness.folder), "address": self._witness.told["address"]},
+            "pages": self._pages.document(self._people),
             "context_home": str(self._folder / "contexts"),
             "people": [
                 {"username": each.username, "bank": each.bank, "role": each.role, "password": each.password}
@@ -285,6 +305,8 @@ class Demo:
         show(
             self._call,
             self._document(tries),
+            "\nOpen these pages in a browser; administrators find a laboratory there, which kills nodes:\n",
+            self._pages.table(self._people),
             f"\n{places}\nEach payment is on two disks before it is answered.\n",
             Table(columns=("Username", "At", "Role", "Password", "Accounts"), rows=rows),
             f"\nThree things to try, in another terminal after\n\n  export {HOME_VARIABLE}={home}\n\n{steps}\n",

@@ -25,13 +25,13 @@ BETWEEN = "Pay between banks"
 CHECK = "Check and understand"
 
 COMMANDS: dict[str, Row] = {
-    "demo": Row(RUN, "two banks and a gateway, two nodes each, with sample people; deletes itself at Ctrl-C", "demo"),
+    "demo": Row(RUN, "two banks and a gateway, two nodes each, with pages and people; deletes itself at Ctrl-C", "demo"),
     "init": Row(RUN, "make the folder of a bank or gateway: settings, certificates, keys, empty ledger", "folders"),
     "serve": Row(RUN, "run one node in the foreground", "serving"),
     "gateway": Row(RUN, "run one node of a gateway, which switches payments between banks", "serving"),
     "web": Row(RUN, "the pages of a bank or gateway, for browsers", "web"),
     "witness": Row(RUN, "keep the register that says which node of a pair is primary", "witness"),
-    "chaos": Row(RUN, "kill, stop and continue processes of a demo", "chaos"),
+    "chaos": Row(RUN, "kill, stop, continue and cut off processes of a demo", "chaos"),
     "status": Row(RUN, "how the bank is, in one table", "status"),
     "simulate": Row(RUN, "many customers at once, each through a scenario", "simulation"),
     "bench": Row(RUN, "measure throughput and latency of a running bank", "bench"),

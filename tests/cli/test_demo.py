@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -9,14 +10,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from fortress.cli import demo
 from fortress.cli.command import Call
 from fortress.cli.main import run
+from fortress.client.client import connect
 
 Tell = Callable[..., Any]
 START_S = 60
@@ -282,6 +287,81 @@ def test_a_window_is_closed_under_load(person: Tell, told: dict[str, Any]) -> No
     assert sum(int(row["net"]["minor"]) for row in window["banks"]) == 0
 
 
+class Page:
+    """Somebody's session at the pages, without a browser.
+
+    Args:
+        told: what the demo told.
+        who: somebody of bank a with a context there, whose session's token a ceremony would end with.
+    """
+
+    def __init__(self, told: dict[str, Any], who: str) -> None:
+        self.place = told["pages"][0]
+        self.headers = {"X-Fortress-Anti-Forgery": "none yet"}
+        password = next(each["password"] for each in told["people"] if each["username"] == who)
+
+        async def token() -> str:
+            async with connect(f"fortress://{told['address']}", ca=told["ca"]) as bank:
+                return (await bank.login(who, password)).signed_in.token
+
+        answer, cookie = self._ask("POST", "/api/session", {"token": asyncio.run(token())})
+        self.headers = {"Cookie": cookie.partition(";")[0], "X-Fortress-Anti-Forgery": answer["anti_forgery"]}
+
+    def ask(self, path: str, body: Any = None) -> Any:
+        return self._ask("GET" if body is None else "POST", path, body)[0]
+
+    def _ask(self, method: str, path: str, body: Any) -> tuple[Any, str]:
+        connection = HTTPConnection(urlsplit(self.place["url"]).netloc, timeout=START_S)
+        with closing(connection):
+            text = None if body is None else json.dumps(body)
+            connection.request(method, path, text, {"Content-Type": "application/json", **self.headers})
+            response = connection.getresponse()
+            document = json.loads(response.read())
+            assert response.status == 200, document
+            return document, response.headers.get("Set-Cookie", "")
+
+    def wait(self, path: str, condition: Callable[[Any], object]) -> Any:
+        """Ask until the answer is as it should be."""
+        deadline = time.monotonic() + START_S
+        while not condition(answer := self.ask(path)):
+            assert time.monotonic() < deadline, answer
+            time.sleep(0.1)
+        return answer
+
+
+def test_each_bank_and_the_gateway_has_pages(told: dict[str, Any]) -> None:
+    """With somebody to sign in as."""
+    assert [(page["bank"], len(page["sign_in"])) for page in told["pages"]] == [("a", 2), ("b", 2), ("gateway", 1)]
+    page = Page(told, "ada")
+    assert page.ask("/api/site")["demo"]
+    assert page.ask("/api/session")["username"] == "ada"
+
+
+def test_a_pair_is_cut_apart_in_the_laboratory(person: Tell, told: dict[str, Any]) -> None:
+    """Its primary goes on alone, nothing is lost, and healed there are two copies again; a payment is followed."""
+    folders = [node["folder"] for node in told["nodes"]]
+    wait_paired(person, folders)
+    page = Page(told, "ada")
+    assert page.ask("/api/admin/cluster")["headline"] == "Bank a is well: two copies."
+    primary = next(node["name"] for node in page.ask("/api/lab")["nodes"] if is_primary(node))
+    assert page.ask(f"/api/lab/{primary}", {"act": "cut"})
+    page.wait("/api/admin/cluster", lambda cluster: cluster["headline"] == "Bank a has no standby.")
+    view = page.wait("/api/lab", lambda view: view["payment"])
+    assert {node["name"]: node["state"] for node in view["nodes"]}[primary] == "cut"
+    assert {step["bank"] for step in view["payment"]["steps"]} & {"a", "b", "gateway"}
+    assert person("alice", "pay", "bob", "0.01 EUR")[0] == 0
+    assert page.ask(f"/api/lab/{primary}", {"act": "heal"})
+    page.wait("/api/admin/cluster", lambda cluster: cluster["severity"] == "ok")
+    events = [event["event"] for event in page.ask("/api/admin/events")["events"]]
+    assert "solo" in events and "join" in events
+    assert len(page.ask("/api/admin/samples")["samples"]) > 0
+    wait_paired(person, folders)
+
+
+def is_primary(node: dict[str, Any]) -> bool:
+    return node["bank"] == "a" and (node["node"] or {}).get("role") == "primary"
+
+
 def wait_paired(person: Tell, folders: list[str]) -> None:
     """Wait until each entry is on both disks again."""
     deadline = time.monotonic() + START_S
@@ -309,11 +389,13 @@ def test_a_small_demo_is_one_bank(tmp_path: Path) -> None:
         for child in pair.children:
             child.told = {"address": "127.0.0.1:1/a", "status": "http://127.0.0.1:2"}
     small._witness.told = {"address": "127.0.0.1:3"}
+    small._pages.children[0].told = {"url": "http://localhost:4"}
     tries = small._tries()
     document = small._document(tries)
     assert isinstance(document, dict) and document["gateway"] is None
     assert {person.bank for person in small._people} == {"a"}
     assert len(tries) == 3 and not any("b/" in line for line, _ in tries)
+    assert len(small._pages.children) == 1
 
 
 def test_the_program_is_named_as_it_can_be_called(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
