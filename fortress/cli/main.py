@@ -25,7 +25,7 @@ BETWEEN = "Pay between banks"
 CHECK = "Check and understand"
 
 COMMANDS: dict[str, Row] = {
-    "demo": Row(RUN, "two banks and a gateway, two nodes each, with pages and people; deletes itself at Ctrl-C", "demo"),
+    "demo": Row(RUN, "two banks and a gateway, two nodes each, with pages; deletes itself at Ctrl-C", "demo"),
     "init": Row(RUN, "make the folder of a bank or gateway: settings, certificates, keys, empty ledger", "folders"),
     "serve": Row(RUN, "run one node in the foreground", "serving"),
     "gateway": Row(RUN, "run one node of a gateway, which switches payments between banks", "serving"),
