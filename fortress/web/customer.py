@@ -17,7 +17,16 @@ from fortress.client.me import Me
 from fortress.client.money import Money
 from fortress.client.reading import Filter
 from fortress.client.receipts import verify_receipt
-from fortress.errors import GatewayUnreachable, IntegrityFailed, MessageInvalid, Refused, Status, UsageError
+from fortress.errors import (
+    GatewayUnreachable,
+    IntegrityFailed,
+    LedgerError,
+    MessageInvalid,
+    OutcomeUnknown,
+    Refused,
+    Status,
+    UsageError,
+)
 from fortress.protocol.accounts import AccountView
 from fortress.protocol.fields import INTEGER_MAX
 from fortress.protocol.payments import ListPayments, PaymentsAnswer, PaymentView
@@ -76,6 +85,19 @@ async def gathered(ask: Callable[[Item], Awaitable[Answer]], items: Sequence[Ite
     return answers
 
 
+@contextmanager
+def unclear(id: str) -> Iterator[None]:
+    """Say that a change may have been done when the bank failed over it; a repeat with the same id finds out.
+
+    Raises:
+        OutcomeUnknown: the bank has a fault.
+    """
+    try:
+        yield
+    except LedgerError as error:
+        raise OutcomeUnknown("the bank failed; it may or may not have been done", {"id": id}) from error
+
+
 def is_alone(error: GatewayUnreachable) -> bool:
     """Tell whether a bank has no gateway at all, which is no fault and will not pass."""
     return error.facts.get("has_gateway") is False
@@ -90,7 +112,8 @@ async def accounts(call: Call) -> shapes.AccountList:
 async def open_account(call: Call) -> shapes.Account:
     """Open an account for oneself."""
     body: shapes.AccountOpening = call.body
-    return account_of(await call.me.open_account(body.currency, id=bytes.fromhex(body.id)))
+    with unclear(body.id):
+        return account_of(await call.me.open_account(body.currency, id=bytes.fromhex(body.id)))
 
 
 async def account(call: Call) -> shapes.Account:
@@ -256,7 +279,8 @@ async def pay(call: Call) -> shapes.Payment:
         reference=body.reference,
         not_after_us=not_after_us,
     )
-    paid = await me.pay_order(order, order_signature=bytes.fromhex(body.signature), deadline_s=ANSWER_S)
+    with unclear(body.id):
+        paid = await me.pay_order(order, order_signature=bytes.fromhex(body.signature), deadline_s=ANSWER_S)
     time = time_of((paid.time - datetime(1970, 1, 1, tzinfo=UTC)) // TICK)
     return shapes.Payment(
         id=body.id,

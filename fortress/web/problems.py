@@ -18,6 +18,7 @@ from fortress.errors import (
     DeadlinePassed,
     FortressError,
     KeyDerivationRefused,
+    LedgerError,
     LockedOut,
     LoginFailed,
     MessageInvalid,
@@ -101,6 +102,9 @@ STATUS_HINTS_HERE: Final[Mapping[Status, str]] = {
 }
 """Likewise for refusals."""
 
+FAULT: Final = "something is wrong at the bank"
+FAULT_HINT: Final = "try again later; if it stays so, tell the bank the code"
+"""For faults that are no customer's to mend; what they are, the bank's log says."""
 KEPT_INSIDE: Final = frozenset({"endpoint", "primary", "file", "host", "port"})
 COMMAND: Final = "'fortress "
 ASK_THE_BANK: Final = "tell the bank, and name the code"
@@ -116,6 +120,8 @@ def problem_of(error: FortressError) -> Problem:
     facts = {name: value for name, value in error.facts.items() if name not in KEPT_INSIDE}
     code = error.code
     name = ""
+    if isinstance(error, LedgerError):
+        sentence = FAULT
     if isinstance(error, Refused):
         code, name, sentence = refusal_code(error.status), error.status.name, error.message
     return Problem(
@@ -156,6 +162,8 @@ def is_session_over(error: FortressError) -> bool:
 def _hint_of(error: FortressError) -> str:
     if isinstance(error, Refused):
         return STATUS_HINTS_HERE.get(error.status) or STATUS_HINTS.get(error.status, error.hint)
+    if status_of(error) == 502:
+        return FAULT_HINT
     own = next((cls for cls in type(error).__mro__ if "hint" in cls.__dict__ or cls in HINTS), FortressError)
     hint = HINTS.get(own, error.hint)
     return ASK_THE_BANK if COMMAND in hint else hint

@@ -86,3 +86,11 @@ def test_only_the_end_of_a_session_takes_its_cookie_away() -> None:
     """A wrong old password, for one, does not sign anybody out."""
     assert is_session_over(errors.TokenRejected()) and is_session_over(errors.NotSignedIn())
     assert not is_session_over(errors.LoginFailed()) and not is_session_over(OriginRefused())
+
+
+def test_a_fault_of_the_bank_is_told_to_customers_as_one() -> None:
+    """What an operator should do about it is not theirs to read; the code is, to be told to the bank."""
+    problem = problem_of(errors.JournalWriteFailed("fsync failed on /dev/disk7"))
+    assert (problem.status, problem.code, problem.title) == (502, "FT-5005", "something is wrong at the bank")
+    assert "disk" not in problem.detail + problem.hint
+    assert problem_of(errors.ServerNotTrusted()).hint == problem.hint
