@@ -41,7 +41,7 @@ function Mark() {
 }
 
 const NEXT: Record<Theme, { next: Theme; icon: IconName; words: string }> = {
-  system: { next: "dark", icon: "gear", words: "Theme: as the system. Change to dark" },
+  system: { next: "dark", icon: "contrast", words: "Theme: as the system. Change to dark" },
   dark: { next: "light", icon: "moon", words: "Theme: dark. Change to light" },
   light: { next: "system", icon: "sun", words: "Theme: light. Change to the system's" },
 };
@@ -103,12 +103,18 @@ export function Menu({ customer, staff, present: shown }: MenuProps) {
   useEffect(() => isMenuOpen.set(false), [moves]);
   const own = customer.filter((route) => route.menu);
   const theirs = staff.filter((route) => route.menu);
-  const ownName = hasRole(["customer"]) ? "My money" : "Yourself";
+  const isCustomer = hasRole(["customer"]);
   const marked = shown?.menu ? shown.path : shown?.below;
+  const isTitled = own.length > 0 && theirs.length > 0;
+  const mine = own.length > 0 && (
+    <Group key="own" routes={own} marked={marked} name={isCustomer ? "My money" : "Yourself"} isTitled={isTitled} />
+  );
+  const staffs = theirs.length > 0 && (
+    <Group key="staff" routes={theirs} marked={marked} name="Administration" isTitled={isTitled} />
+  );
   return (
     <div id="menu" class={isOpen ? "menu menu-open" : "menu"}>
-      {own.length > 0 && <Group routes={own} marked={marked} name={ownName} isTitled={theirs.length > 0} />}
-      {theirs.length > 0 && <Group routes={theirs} marked={marked} name="Administration" isTitled={own.length > 0} />}
+      <div class="menu-inner">{isCustomer ? [mine, staffs] : [staffs, mine]}</div>
     </div>
   );
 }

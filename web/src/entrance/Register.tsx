@@ -142,9 +142,12 @@ function RegisterForm() {
           onValue={set("again")}
           error={wrong.again ?? ""}
         />
-        <Button kind="primary" type="submit" busy={progress !== ""} busyWords={progress}>
+        <Button kind="primary" type="submit" busy={progress !== ""} busyWords="Making you a customer…">
           Become a customer
         </Button>
+        <p class="entrance-foot" role="status">
+          {progress}
+        </p>
       </Form>
     </div>
   );

@@ -51,7 +51,7 @@ function SignInForm() {
     setFailure(null);
     setWanting(true);
     if (!name || !password) return focusFirstError(place.current ?? document);
-    setProgress("Signing in…");
+    setProgress("Asking the bank…");
     try {
       const { token } = await ceremonies.signIn(name, password, (words) => setProgress(`${words}…`));
       setProgress("Opening your session…");
@@ -86,11 +86,11 @@ function SignInForm() {
           onFocus={() => ceremonies.warmUp()}
           error={wanting && !password ? "Type your password." : ""}
         />
-        <Button kind="primary" type="submit" busy={progress !== ""} busyWords={progress}>
+        <Button kind="primary" type="submit" busy={progress !== ""} busyWords="Signing in…">
           Sign in
         </Button>
-        <p class="entrance-foot">
-          Your password stays in this browser. The bank is only shown a proof that you know it.
+        <p class="entrance-foot" role="status">
+          {progress || "Your password stays in this browser. The bank is only shown a proof that you know it."}
         </p>
       </Form>
     </div>
