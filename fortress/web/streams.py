@@ -129,6 +129,7 @@ class Hub:
                     await reader.events.put(event)
             except TimeoutError:
                 reader.end()
+                self.leave(reader)
         await asyncio.sleep(0)  # a long past must not fill a reader's queue in one turn of the loop
 
 
