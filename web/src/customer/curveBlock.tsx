@@ -1,5 +1,6 @@
 /** The balance of past days: as a curve, and in the same place as a table. */
 
+import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { api, type Shapes } from "../api";
 import { Amount, Block, Button, Empty, Table, When } from "../components";
@@ -14,8 +15,8 @@ const SPANS = [
   { days: 366, words: "1 year" },
 ];
 
-/** Show how the balance of an account went. */
-export function CurveBlock({ number }: { number: number }) {
+/** Show how the balance of an account went; `chooser` changes the account. */
+export function CurveBlock({ number, chooser }: { number: number; chooser?: ComponentChildren }) {
   const [days, setDays] = useState(30);
   const [isTable, setTable] = useState(false);
   const curve = useLoaded(
@@ -25,6 +26,7 @@ export function CurveBlock({ number }: { number: number }) {
   );
   const actions = (
     <>
+      {chooser}
       <span class="spans" role="group" aria-label="How far back">
         {SPANS.map((span) => (
           <Button key={span.days} small kind="quiet" pressed={span.days === days} onClick={() => setDays(span.days)}>
@@ -49,7 +51,7 @@ type Curve = Shapes["BalanceCurve"];
 
 function AsTable({ points, currency }: Curve) {
   return (
-    <div class="curve-table">
+    <div class="curve-table" role="region" aria-label="Balance of each day" tabIndex={0}>
       <Table
         caption="Balance at the end of each day (UTC)"
         showCaption

@@ -2,7 +2,7 @@
 
 import { useState } from "preact/hooks";
 import { api, type Shapes } from "../api";
-import { Amount, Block, Empty, LinkButton, SelectField, Status } from "../components";
+import { Amount, Block, Empty, Icon, LinkButton, Status } from "../components";
 import { useLoaded } from "../loaded";
 import { present } from "../session";
 import { useStore } from "../store";
@@ -102,19 +102,19 @@ function AccountCard({ account }: { account: Account }) {
 function Curves({ accounts }: { accounts: Account[] }) {
   const [chosen, setChosen] = useState(0);
   const number = accounts.some((each) => each.number === chosen) ? chosen : (accounts[0]?.number ?? 0);
-  return (
-    <div class="curve-block">
-      {accounts.length > 1 && (
-        <SelectField
-          label="Account of the curve"
-          value={String(number)}
-          onValue={(value) => setChosen(Number(value))}
-          options={accounts.map((each) => ({ value: String(each.number), label: `${each.currency} account ${grouped(each.number)}` }))}
-        />
-      )}
-      <CurveBlock number={number} />
-    </div>
+  const chooser = accounts.length > 1 && (
+    <span class="curve-chooser">
+      <select aria-label="Account of the curve" value={String(number)} onChange={(event) => setChosen(Number(event.currentTarget.value))}>
+        {accounts.map((each) => (
+          <option key={each.number} value={String(each.number)}>
+            {each.currency} account {grouped(each.number)}
+          </option>
+        ))}
+      </select>
+      <Icon name="chevron_down" size={16} />
+    </span>
   );
+  return <CurveBlock number={number} chooser={chooser} />;
 }
 
 function Latest({ accounts, mine }: { accounts: Account[]; mine: Mine }) {

@@ -24,24 +24,28 @@ export function useMine(): Mine {
   return { bank, username, whose: `${bank}.${username}` };
 }
 
-type Props = Parameters<typeof Page>[0] & { children: ComponentChildren; withoutStrip?: boolean };
+type Props = Parameters<typeof Page>[0] & {
+  children: ComponentChildren;
+  /** A payment that the page itself shows. */
+  shown?: string;
+};
 
 /** A page with the strip above it. */
-export function CustomerPage({ children, withoutStrip = false, ...page }: Props) {
+export function CustomerPage({ children, shown = "", ...page }: Props) {
   return (
     <>
-      {!withoutStrip && <Strip />}
+      <Strip except={shown} narrow={page.narrow ?? false} />
       <Page {...page}>{children}</Page>
     </>
   );
 }
 
 /** Payments that were begun in this browser and are not over. */
-export function Strip() {
-  const open = useOrders().filter((kept) => !isOver(kept));
+function Strip({ except, narrow }: { except: string; narrow: boolean }) {
+  const open = useOrders().filter((kept) => !isOver(kept) && kept.order.id !== except);
   if (open.length === 0) return null;
   return (
-    <section class="strip" aria-label="In progress">
+    <section class={narrow ? "strip page-narrow" : "strip"} aria-label="In progress">
       <h2 class="strip-head">
         <Icon name="clock" size={18} />
         <span>In progress</span>

@@ -12,6 +12,7 @@ import { idInGroups } from "../ids";
 import { type Loaded, useLoaded } from "../loaded";
 import { formatMoney } from "../money";
 import { go, type PageProps } from "../router";
+import { present } from "../session";
 import { formatTime } from "../time";
 import { change } from "./draft";
 import { isOver, type Kept, type Phase } from "./orders";
@@ -47,7 +48,7 @@ export function PaymentPage({ params, query }: PageProps) {
     if (kept) payment.reload();
   }, [kept?.phase]);
   return (
-    <CustomerPage title="Payment" narrow back={{ href: "/activity", label: "Activity" }}>
+    <CustomerPage title="Payment" narrow shown={id} back={{ href: "/activity", label: "Activity" }}>
       {query.get("kept") === "no" && isOpen && <NotKept />}
       {kept ? <KeptPayment kept={kept} payment={payment} mine={mine} /> : <ToldPayment payment={payment} mine={mine} />}
     </CustomerPage>
@@ -80,7 +81,7 @@ function KeptPayment({ kept, payment, mine }: Shown & { kept: Kept }) {
   }, [phase]);
   return (
     <>
-      <Head phase={phase} minor={order.amount} currency={order.currency} to={payeeName}>
+      <Head phase={phase} minor={order.amount} currency={order.currency} with={`to ${payeeName}`}>
         <Explanation kept={kept} />
       </Head>
       <section class="card block" aria-label="Details">
@@ -94,7 +95,7 @@ function KeptPayment({ kept, payment, mine }: Shown & { kept: Kept }) {
           mine={mine}
         />
         <h2>What happened</h2>
-        <Timeline created={new Date(kept.made).toISOString()} steps={data?.steps ?? []} missing={data?.missing ?? []} isOpen={!isOver(kept)} />
+        <Timeline created={new Date(kept.made).toISOString()} steps={stepsOf(kept, data)} missing={data?.missing ?? []} isOpen={!isOver(kept) && phase !== "not_sent"} />
       </section>
       {phase === "done" && <Receipt id={order.id} />}
       {isOver(kept) && <Afterwards />}
@@ -102,8 +103,16 @@ function KeptPayment({ kept, payment, mine }: Shown & { kept: Kept }) {
   );
 }
 
+/** What the bank tells; where it keeps nothing of a refusal, what it answered. */
+function stepsOf(kept: Kept, data: Payment | undefined): Shapes["PaymentStep"][] {
+  const steps = data?.steps ?? [];
+  if (steps.length > 0 || kept.phase !== "refused") return steps;
+  const time = new Date(kept.changed).toISOString();
+  return [{ bank: "", step: "refused", time, position: 0, reason: kept.reason }];
+}
+
 function Explanation({ kept }: { kept: Kept }): ComponentChildren {
-  const { phase, order } = kept;
+  const { phase } = kept;
   if (phase === "sending") return <p>Waiting for the bank's answer. You may leave this page; it goes on by itself.</p>;
   if (phase === "held") {
     return <p>The money is reserved on your account. Another bank must still agree; this changes by itself.</p>;
@@ -111,7 +120,7 @@ function Explanation({ kept }: { kept: Kept }): ComponentChildren {
   if (phase === "unknown") return <Unknown kept={kept} />;
   if (phase === "not_sent") return <NotSent kept={kept} />;
   if (phase === "refused") return <Refused reason={kept.reason} reasonName={kept.reasonName} code={kept.code} again={() => writeAgain(kept)} />;
-  return <p>{formatTime(kept.changed, "both")}. {order.reference && `Reference: ${order.reference}`}</p>;
+  return <p class="muted">{formatTime(kept.changed, "both")}</p>;
 }
 
 function Unknown({ kept }: { kept: Kept }) {
@@ -183,11 +192,13 @@ function writeAgain({ order, payeeName }: Kept): void {
 const PHASE_OF: Record<Payment["state"], Phase> = { pending: "held", done: "done", refused: "refused", given_up: "not_sent" };
 
 function ToldPayment({ payment, mine }: Shown) {
+  const accounts = useLoaded((signal) => api.get("/api/accounts", { signal }), [], { skip: present.get().session?.kind !== "bank" });
+  const own = new Set(accounts.data?.accounts.map((account) => `${mine.bank}/${account.number}`));
   return (
     <Block of={payment} bare lines={6}>
       {(data) => (
         <>
-          <Told data={data} mine={mine} />
+          <Told data={data} mine={mine} own={own} />
           {data.state === "done" && <Receipt id={data.id} />}
           <Afterwards />
         </>
@@ -196,13 +207,16 @@ function ToldPayment({ payment, mine }: Shown) {
   );
 }
 
-function Told({ data, mine }: { data: Payment; mine: Mine }) {
+function Told({ data, mine, own }: { data: Payment; mine: Mine; own: ReadonlySet<string> }) {
   const phase = PHASE_OF[data.state];
-  const party = partyOf(data.payee, mine.bank);
-  const to = data.payee ? `account ${grouped(party.number)}${party.bank ? ` at bank ${party.bank}` : ""}` : "";
+  const isIn = own.has(data.payee) && !own.has(data.payer);
+  const other = isIn ? data.payer : data.payee;
+  const party = partyOf(other, mine.bank);
+  const account = `${isIn ? "from" : "to"} account ${grouped(party.number)}${party.bank ? ` at bank ${party.bank}` : ""}`;
   return (
     <>
-      <Head phase={phase} minor={data.amount} currency={data.currency} to={to}>
+      <Head phase={phase} minor={data.amount} currency={data.currency} with={other && account} word={isIn && phase === "done" ? "Received" : ""}>
+        {phase === "done" && <p class="muted">{formatTime(data.time, "both")}</p>}
         {phase === "held" && <p>The money is reserved. A bank must still act; this changes by itself.</p>}
         {phase === "not_sent" && <p>This was given up before it was decided. Nothing was paid.</p>}
         {phase === "refused" && <Refused reason={data.reason ?? ""} reasonName={data.reason_name ?? ""} code="" />}
@@ -251,21 +265,24 @@ interface HeadProps {
   phase: Phase;
   minor: string;
   currency: string;
-  to: string;
+  /** To or from whom. */
+  with: string;
+  /** Instead of the state's own word. */
+  word?: string;
   children: ComponentChildren;
 }
 
-function Head({ phase, minor, currency, to, children }: HeadProps) {
+function Head({ phase, minor, currency, with: party, word = "", children }: HeadProps) {
   const tone: Tone = phaseWord(phase).tone;
   return (
     <section class={`card outcome tone-${tone}`} aria-label="Where it stands" data-phase={phase}>
-      <Status tone={tone}>{TITLES[phase]}</Status>
+      <Status tone={tone}>{word || TITLES[phase]}</Status>
       {currency && (
         <p class="outcome-sum">
           <Amount minor={minor} currency={currency} large />
         </p>
       )}
-      {to && <p class="outcome-to">to {to}</p>}
+      {party && <p class="outcome-to">{party}</p>}
       <div class="outcome-words">{children}</div>
     </section>
   );

@@ -133,7 +133,7 @@ function Who({ it, accounts, mine }: StepProps) {
     }
   };
   return (
-    <div class="send-body" ref={form}>
+    <div class="card send-body" ref={form}>
       {accounts.length > 1 && (
         <SelectField
           label="From"
@@ -180,7 +180,7 @@ function Found({ it, mine }: { it: Draft; mine: Mine }) {
   const isOtherCurrency = it.payee.currency !== it.currency;
   return (
     <>
-      <div class="card payee" ref={confirm} tabIndex={-1} role="group" aria-label="Payee, as told by their bank">
+      <div class="payee" ref={confirm} tabIndex={-1} role="group" aria-label="Payee, as told by their bank">
         <p class="muted">{party.bank ? `Bank ${party.bank} says this account belongs to` : "This account belongs to"}</p>
         <p class="payee-name">{it.payee.name || "Somebody without a name"}</p>
         <p class="muted number">
@@ -270,6 +270,7 @@ interface FromProps extends StepProps {
 function HowMuch({ it, from, mine }: FromProps) {
   const [error, setError] = useState("");
   const form = useRef<HTMLDivElement>(null);
+  useEffect(() => form.current?.querySelector("input")?.focus(), []);
   const parsed = parseAmount(it.typedAmount, it.currency);
   const wrong = typeof parsed === "string" ? amountWords(parsed, it.currency) : "";
   const next = () => {
@@ -279,7 +280,7 @@ function HowMuch({ it, from, mine }: FromProps) {
     go("/send?step=check");
   };
   return (
-    <div class="send-body" ref={form}>
+    <div class="card send-body" ref={form}>
       <To it={it} mine={mine} />
       <Form onSubmit={next} label="How much">
         <TextField
@@ -351,6 +352,8 @@ function Check({ it, from, mine }: FromProps) {
   const [failure, setFailure] = useState<CeremonyError | ApiError | null>(null);
   const [asksPassword, setAsks] = useState(false);
   const wasSent = useRef(false);
+  const card = useRef<HTMLDivElement>(null);
+  useEffect(() => card.current?.focus(), []);
   useEffect(identify, [it.id]);
   useEffect(() => {
     if (!from.signed_orders_only) return;
@@ -382,8 +385,8 @@ function Check({ it, from, mine }: FromProps) {
     }
   };
   return (
-    <>
-      <div class="card check-card">
+    <div class="card send-body">
+      <div class="check-card" ref={card} tabIndex={-1} role="group" aria-label="What you are about to send">
         <p class="check-sum">
           <Amount minor={it.amount} currency={it.currency} large />
         </p>
@@ -412,7 +415,7 @@ function Check({ it, from, mine }: FromProps) {
           </Button>
         </div>
       </Form>
-    </>
+    </div>
   );
 }
 

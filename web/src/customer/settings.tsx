@@ -141,7 +141,9 @@ function PasswordForm({ onDone }: { onDone: () => void }) {
   };
   return (
     <Form onSubmit={() => void save()} busy={isBusy} label="Change password">
-      <input class="hidden" type="text" name="username" autoComplete="username" value={username} readOnly tabIndex={-1} aria-hidden="true" />
+      <div class="hidden" aria-hidden="true">
+        <input type="text" name="username" autoComplete="username" value={username} readOnly tabIndex={-1} />
+      </div>
       <TextField label="Present password" type="password" autoComplete="current-password" value={it.old} onValue={set("old")} error={errors.old ?? ""} readOnly={isBusy} />
       <TextField
         label="New password"
@@ -211,7 +213,7 @@ function Sessions() {
               { head: "From", cell: (row) => row.address },
               { head: "Since", cell: (row) => <When time={row.since} /> },
               {
-                head: "",
+                head: "State",
                 cell: (row) =>
                   row.current ? (
                     <Status tone="ok">This one</Status>

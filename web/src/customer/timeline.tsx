@@ -58,7 +58,7 @@ function Line({ step }: { step: Step }) {
         <p class="timeline-word">{word}</p>
         <p class="muted">{sentence(step.reason) || meaning}</p>
         <p class="timeline-more">
-          <time dateTime={step.time}>{formatTime(step.time, "both")}</time>
+          <time dateTime={step.time}>{`${formatTime(step.time, "date")}, ${formatTime(step.time, "clock")}`}</time>
           {where.filter(Boolean).map((each) => (
             <span key={String(each)}>{each}</span>
           ))}
