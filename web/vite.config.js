@@ -3,7 +3,8 @@ import { defineConfig } from "vite";
 // Names are stable, so that what is committed changes only where the sources did; the server tells versions by ETag.
 const names = {
   entryFileNames: "[name].js",
-  chunkFileNames: ({ facadeModuleId, name }) => (facadeModuleId?.includes("/src/admin/") ? "admin.js" : `${name}.js`),
+  chunkFileNames: ({ facadeModuleId, name }) =>
+    facadeModuleId?.includes("/src/admin/") ? "admin.js" : `${name.replace("uPlot.esm", "uplot")}.js`,
   assetFileNames: ({ names: [name] }) => (name === "routes.css" ? "admin.css" : name),
 };
 
