@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+NODE   := web/node_modules/.ready
 WORKERS ?= 2
 PARALLEL := --numprocesses $(WORKERS) --dist loadfile
 FUZZ_S ?= 60
@@ -12,7 +13,7 @@ BENCHES := transfers batches logins balances growth memory peers failover paymen
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup style types house test coverage explore simulate fault fuzz bench demo certs docs audit clean
+.PHONY: help setup pages style types house test coverage explore simulate fault fuzz bench demo certs docs audit clean
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,11 +28,22 @@ $(READY): setup.cfg pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,bench]'
 	@touch $@
 
+# By the lock, so that everybody builds the same; no package's own script is run.
+$(NODE): web/package.json web/package-lock.json web/.npmrc
+	@command -v npm >/dev/null || { echo "the pages are built by Node 18 or newer with npm; on Debian: apt-get install nodejs npm"; exit 1; }
+	@npm --prefix web ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+pages: $(NODE) ## build the pages of web/ into fortress/web/static/
+	npm --prefix web run check
+	npm --prefix web run build
+
 style: setup ## lint (ruff)
 	$(BIN)/ruff check .
 
-types: setup ## check the types (mypy, strict)
+types: setup $(NODE) ## check the types (mypy, strict; tsc for the pages)
 	$(BIN)/mypy
+	npm --prefix web run --silent check
 
 house: setup ## check the rules of the house: imports, sizes, signs, test map
 	$(BIN)/python -m pytest -q tests/test_house.py
@@ -80,5 +92,5 @@ audit: setup ## look the dependencies up in the lists of known vulnerabilities
 	$(BIN)/pip-audit --skip-editable
 
 clean: ## take away what make made
-	rm -rf $(VENV) build dist docs/_build *.egg-info .coverage .coverage.* .fuzz .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) web/node_modules build dist docs/_build *.egg-info .coverage .coverage.* .fuzz .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
