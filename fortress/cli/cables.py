@@ -75,9 +75,8 @@ class Cables:
 
     def __init__(self, cables: Sequence[Cable]) -> None:
         self._lines = [_Line(cable) for cable in cables]
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop = asyncio.Event()
-        self._thread = threading.Thread(target=self._main, name="cables", daemon=True)
+        self._is_ending = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="cables", daemon=True)
 
     def start(self) -> None:
         """Begin; a cable listens as soon as the node at its end does."""
@@ -85,22 +84,16 @@ class Cables:
 
     def stop(self) -> None:
         """End all connections; blocks for a moment."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._stop.set)
+        self._is_ending.set()
+        if self._thread.ident is not None:
             self._thread.join(STOP_S_MAX)
 
-    def _main(self) -> None:
-        with asyncio.Runner() as runner:
-            self._loop = runner.get_loop()
-            runner.run(self._run())
-
     async def _run(self) -> None:
-        while not self._stop.is_set():
+        while not self._is_ending.is_set():
             listening = listening_ports()
             for line in self._lines:
                 await line.look(listening)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), LOOK_EVERY_S)
+            await asyncio.sleep(LOOK_EVERY_S)
         for line in self._lines:
             await line.end()
 

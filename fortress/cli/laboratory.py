@@ -85,7 +85,7 @@ class DemoLaboratory:
     async def view(self) -> admin.LabView:
         """Tell how all processes are, what was done to them and what happened then, the newest first."""
         folders = await asyncio.to_thread(self._folders)
-        self._observe([settings for settings in folders.values() if settings is not None])
+        await self._observe([settings for settings in folders.values() if settings is not None])
         clusters = await asyncio.gather(*(observer.cluster() for observer in self._observers.values()))
         seen = {node.address: node for cluster in clusters for node in cluster.nodes}
         nodes = [self._node(name, settings, seen) for name, settings in folders.items()]
@@ -111,16 +111,21 @@ class DemoLaboratory:
         for folder in sorted(self._demo.iterdir()):
             if folder.name not in self._members and chaos.is_marked(folder) and not _serves_pages(folder):
                 self._members[folder.name] = _member(folder)
-        return dict(self._members)
+        return dict(sorted(self._members.items()))
 
-    def _observe(self, members: Sequence[Settings]) -> None:
-        """See to it that each bank has somebody who asks its nodes."""
-        for bank in {member.node.bank for member in members} - self._observers.keys():
+    async def _observe(self, members: Sequence[Settings]) -> None:
+        """See to it that each bank has somebody who asks all of its nodes that are there."""
+        for bank in {member.node.bank for member in members}:
             nodes = [member for member in members if member.node.bank == bank]
+            known = self._observers.get(bank)
+            if known is not None and known.size == len(nodes):
+                continue
             at = ",".join(_address(member) for member in nodes)
             client = connect(f"{addresses.SCHEME}{at}/{bank}", ca=nodes[0].path(nodes[0].tls.ca))
             kind: Literal["bank", "gateway"] = "gateway" if nodes[0].switch.listen else "bank"
             self._observers[bank] = Observer(bank, kind, client.probes())
+            if known is not None:
+                await known.close()
 
     def _node(self, name: str, settings: Settings | None, seen: dict[str, admin.Node]) -> admin.LabNode:
         state = _state(self._demo / name)

@@ -53,6 +53,11 @@ class Observer:
         self._run: asyncio.Task[None] | None = None
 
     @property
+    def size(self) -> int:
+        """How many nodes are asked."""
+        return len(self._probes)
+
+    @property
     def is_asking(self) -> bool:
         """Whether the nodes are being asked."""
         return self._run is not None and not self._run.done()

@@ -89,7 +89,7 @@ class Watch:
     def __init__(self, bank: str, kind: Literal["bank", "gateway"], addresses: Sequence[str]) -> None:
         self.samples: deque[admin.Sample] = deque(maxlen=SAMPLES_MAX)
         self.events: deque[admin.Event] = deque(maxlen=EVENTS_MAX)
-        self._name = f"{kind.capitalize()} {bank}"
+        self._name = "The gateway" if bank == kind else f"{kind.capitalize()} {bank}"
         self._sights = {address: Sight(address) for address in addresses}
         self._primary = ""
         self._term = 0
@@ -106,9 +106,11 @@ class Watch:
         was_silent, lost_us = sight.answers is False, sight.lost_us
         is_anew = sight.answers and status.uptime_s < sight.status.uptime_s
         sight.status, sight.seen_us, sight.answers, sight.latency_ms = status, now_us, True, latency_ms
-        if was_silent and sight.lost_us:
+        if was_silent and lost_us:
             away_s = (now_us - lost_us) / 1e6
-            self._note(now_us, sight, "back", f"{sight.name} answers again after {away_s:.1f} s")
+            is_end = sight.is_primary and address == self._primary
+            outage_s = self._outage_s(now_us) if is_end else None  # nobody else was primary meanwhile
+            self._note(now_us, sight, "back", f"{sight.name} answers again after {away_s:.1f} s", outage_s)
         elif is_anew:
             self._note(now_us, sight, "restarted", f"{sight.name} was started anew")
         if sight.is_primary:
@@ -130,20 +132,21 @@ class Watch:
             sight.answers, sight.lost_us = None, 0
 
     def _served(self, primary: Sight, now_us: int) -> None:
-        """Take that a primary answered; tell if it is another one than before, or came back."""
-        status, before_us = primary.status, self._served_us
+        """Take that a primary answered; tell if it is another one than before, or has another number of copies."""
+        status = primary.status
         if status.term < self._term:
             return  # it does not know yet that another one is primary
-        outage_s = round((now_us - before_us) / 1e6, 1) if before_us else None
         if self._primary and primary.address != self._primary:
             words = f"{primary.name} took over as primary"
-            self._note(now_us, primary, "takeover", words, outage_s)
-        elif self._term and status.term > self._term:
-            self._note(now_us, primary, "term", f"{primary.name} began term {status.term}")
+            self._note(now_us, primary, "takeover", words, self._outage_s(now_us))
         if self._copies and status.copies != self._copies:
             words = "entries are on two machines again" if status.copies > 1 else "new entries are on one machine"
             self._note(now_us, primary, "join" if status.copies > 1 else "solo", words)
         self._primary, self._term, self._copies, self._served_us = primary.address, status.term, status.copies, now_us
+
+    def _outage_s(self, now_us: int) -> float | None:
+        """Give the time since a primary answered; None if nobody looked all the while."""
+        return round((now_us - self._served_us) / 1e6, 1) if self._served_us else None
 
     def _note(self, now_us: int, sight: Sight, event: str, words: str, outage_s: float | None = None) -> None:
         self.events.append(admin.Event(time_text(now_us), sight.name, event, words, outage_s))

@@ -74,6 +74,11 @@ async def test_all_processes_are_shown_but_for_pages(demo: Path) -> None:
         ("witness", "", "gone"),
     ]
     assert [node.node.state if node.node else None for node in view.nodes] == ["silent", "silent", None]
+    port = free_ports(1)[0]
+    make_folder(demo / "a-2", bank="a", node="node-2", administrators=[], settings={"server.port": port})
+    mark(demo / "a-2", 2**22)
+    view = await laboratory.view()
+    assert {node.name: node.node.address for node in view.nodes if node.node}["a-2"] == f"127.0.0.1:{port}"
     await laboratory.close()
 
 

@@ -65,6 +65,9 @@ def test_a_sentence_says_how_the_bank_is(
 def test_a_gateway_is_called_so() -> None:
     """Its pages say the same of it as a bank's."""
     assert watch(PRIMARY, STANDBY, kind="gateway").verdict().headline == "Gateway a is well: two copies."
+    found = Watch("gateway", "gateway", [ONE])
+    found.missed(ONE, BEGIN)
+    assert found.verdict().headline == "The gateway does not answer."
 
 
 def test_before_any_answer_nothing_is_claimed() -> None:
@@ -163,11 +166,15 @@ def test_what_happens_while_nobody_looks_has_no_length() -> None:
     assert [(event.event, event.outage_s) for event in found.events] == [("takeover", None), ("solo", None)]
 
 
-def test_a_primary_in_a_new_term_is_told() -> None:
-    """As after its restart."""
-    found = watch(PRIMARY)
-    found.heard(ONE, replace(PRIMARY, term=2, uptime_s=61.0), 1.0, BEGIN + SECOND)
-    assert [event.words for event in found.events] == ["node-1 began term 2"]
+def test_a_primary_that_comes_back_ends_an_outage() -> None:
+    """As long as nobody else was primary meanwhile; of a standby's absence nobody noticed anything."""
+    found = watch(PRIMARY, STANDBY)
+    for address in (ONE, TWO):
+        found.missed(address, BEGIN + SECOND)
+    found.heard(ONE, replace(PRIMARY, term=2, uptime_s=0.5), 1.0, BEGIN + 6 * SECOND)
+    found.heard(TWO, STANDBY, 1.0, BEGIN + 7 * SECOND)
+    told = [(event.node, event.event, event.outage_s) for event in found.events][2:]
+    assert told == [("node-1", "back", 6.0), ("node-2", "back", None)]
 
 
 def test_what_is_kept_is_bounded() -> None:
