@@ -150,6 +150,8 @@ test("signing in takes three moves, and leaves a key to sign with and no passwor
   assert.equal(await keeper.perform({ kind: "holds_key", username: "bob" }, bank.world), false);
   const signed = await keeper.perform({ kind: "sign_order", username: "ada", order: ORDER }, bank.world);
   assert.match(String(signed), /^[0-9a-f]{128}$/);
+  await keeper.perform({ kind: "forget" }, bank.world);
+  assert.equal(await keeper.perform({ kind: "holds_key", username: "ada" }, bank.world), false);
 });
 
 test("nothing is signed for a person whose key is not here", async () => {

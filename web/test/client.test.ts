@@ -115,10 +115,26 @@ test("a worker that does not load, or falls silent, is an error and is ended", a
   assert.equal(silent.helpers[0]?.isTerminated, true);
 });
 
-test("forgetting ends the worker with its key and whatever is under way", async () => {
+test("forgetting ends the worker with its key", async () => {
   const { ceremonies, helpers } = made();
-  const asked = ceremonies.signIn("ada", "x");
   ceremonies.forget();
-  assert.equal((await failureOf(asked)).kind, "worker_failed");
+  const asked = ceremonies.holdsKey("ada");
+  helpers[0]?.tell({ type: "done", number: 1, result: true });
+  assert.equal(await asked, true);
+  ceremonies.forget();
   assert.equal(helpers[0]?.isTerminated, true);
+  const again = ceremonies.holdsKey("ada");
+  helpers[1]?.tell({ type: "done", number: 2, result: false });
+  assert.equal(await again, false);
+});
+
+test("forgetting lets what is under way go on, and drops the key there", async () => {
+  const { ceremonies, helpers } = made();
+  const asked = ceremonies.changePassword("ada", "x", "y");
+  ceremonies.forget();
+  assert.deepEqual(helpers[0]?.asked[1]?.task, { kind: "forget" });
+  helpers[0]?.tell({ type: "done", number: 1, result: { token: "t" } });
+  assert.deepEqual(await asked, { token: "t" });
+  assert.equal(helpers[0]?.isTerminated, false);
+  helpers[0]?.tell({ type: "done", number: 2, result: null });
 });

@@ -108,9 +108,13 @@ export class Ceremonies {
     return this.#ask({ kind: "sign_order", username, order });
   }
 
-  /** Drop the key, such as when signing out. What is under way is given up. */
+  /**
+   * Drop the key, such as when a session ends. What is under way goes on: a change of password ends the old session
+   * before the token of the new one has arrived.
+   */
   forget(): void {
-    this.#fail(localError("worker_failed", "this was given up by signing out"));
+    if (this.#waiting.size > 0) void this.#ask({ kind: "forget" }).catch(() => undefined);
+    else this.#end();
   }
 
   #ask<T extends Task>(task: T, progress: Progress = NO_PROGRESS): Promise<Results[T["kind"]]> {
@@ -178,18 +182,21 @@ export class Ceremonies {
 
   // A worker that failed once is not trusted with the next task: the next one starts anew.
   #fail(error: CeremonyError): void {
-    const helper = this.#helper;
-    this.#helper = null;
-    if (helper) {
-      helper.onmessage = helper.onmessageerror = helper.onerror = null;
-      helper.terminate();
-    }
+    this.#end();
     const waiting = [...this.#waiting.values()];
     this.#waiting.clear();
     for (const each of waiting) {
       clearTimeout(each.timer);
       each.reject(error);
     }
+  }
+
+  #end(): void {
+    const helper = this.#helper;
+    this.#helper = null;
+    if (!helper) return;
+    helper.onmessage = helper.onmessageerror = helper.onerror = null;
+    helper.terminate();
   }
 }
 

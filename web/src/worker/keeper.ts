@@ -49,11 +49,19 @@ export class Keeper {
         return this.#holdsKey(task.username);
       case "sign_order":
         return this.#sign(task.username, task.order);
+      case "forget":
+        return this.#forget();
     }
   }
 
-  #enter(username: string, { token, signingSeed }: Entered): { token: string } {
+  #forget(): null {
     wipe(this.#signingSeed);
+    this.#username = "";
+    return null;
+  }
+
+  #enter(username: string, { token, signingSeed }: Entered): { token: string } {
+    this.#forget();
     [this.#username, this.#signingSeed] = [username, signingSeed];
     return { token };
   }

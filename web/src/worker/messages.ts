@@ -49,7 +49,8 @@ export type Task =
   | { kind: "create_customer"; id: string; username: string; name: string; roles: Role[]; password: Uint8Array }
   | { kind: "check_password"; password: Uint8Array }
   | { kind: "holds_key"; username: string }
-  | { kind: "sign_order"; username: string; order: SignableOrder };
+  | { kind: "sign_order"; username: string; order: SignableOrder }
+  | { kind: "forget" };
 
 /** What each task ends with. */
 export interface Results {
@@ -60,6 +61,7 @@ export interface Results {
   check_password: null;
   holds_key: boolean;
   sign_order: string;
+  forget: null;
 }
 
 export type Result = Results[keyof Results];
