@@ -65,8 +65,8 @@ function options(place: HTMLElement, unit: string, marks: () => number[]): uPlot
     cursor: { show: false },
     scales: { x: { time: true }, y: { range: (_plot, _low, high) => [0, Math.max(high * 1.15, 1)] } },
     axes: [
-      { ...axis, space: 70, values: (_plot, ticks) => ticks.map(clock) },
-      { ...axis, size: 52, space: 40, values: (_plot, ticks) => ticks.map((tick) => (tick === 0 ? "0" : `${whole(tick)}${unit}`)) },
+      { ...axis, size: 30, space: 70, values: (_plot, ticks) => ticks.map(clock) },
+      { ...axis, size: 56, space: 32, values: (_plot, ticks) => ticks.map((tick) => (tick === 0 ? "0" : `${whole(tick)}${unit}`)) },
     ],
     series: [
       {},

@@ -16,6 +16,11 @@ export function State({ told }: { told: Told }) {
   return <Status tone={told.tone}>{told.word}</Status>;
 }
 
+/** No value; a card of a narrow screen leaves it out. */
+export function None() {
+  return <span class="none">–</span>;
+}
+
 /** Something that must hold, and whether it does. */
 export function Check({ holds, yes, no }: { holds: boolean; yes: string; no: string }) {
   return <Status tone={holds ? "ok" : "danger"}>{holds ? yes : no}</Status>;
@@ -71,20 +76,24 @@ export function Moment({ time }: { time: string }) {
   );
 }
 
-/** The beginning of an id, as people compare them; the whole of it where one looks closer. */
+/** The signs of an id that tell it from others: its end, as it begins with the time. */
+export const shortOf = (id: string): string => id.slice(-8);
+
+/** An id as people compare them; the whole of it where one looks closer. */
 export function ShortId({ id }: { id: string }) {
   return (
     <code class="short-id" title={idInGroups(id)}>
-      {id.slice(0, 8)}
+      …{shortOf(id)}
     </code>
   );
 }
 
-export function Names({ name, under }: { name: string; under: string }) {
+/** A person: the name as a link, the username under it. */
+export function Names({ name, username, href }: { name: string; username: string; href: string }) {
   return (
     <span class="names">
-      <span>{name || under}</span>
-      {name && <span class="quiet">{under}</span>}
+      <a href={href}>{name || username}</a>
+      {name && <span class="quiet">{username}</span>}
     </span>
   );
 }

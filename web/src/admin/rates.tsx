@@ -2,6 +2,7 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { Button, type Column, Table } from "../components";
+import { None } from "./parts";
 import { beginChart, clock, type Chart, type Series } from "./chart";
 import type { Sample } from "./types";
 
@@ -116,7 +117,7 @@ const COLUMNS: Column<Half>[] = [
   { head: "Latency", cell: (half) => millis(half.latency), align: "end" },
   { head: "Slowest", cell: (half) => millis(half.slowest), align: "end" },
   { head: "Silent seconds", cell: (half) => String(half.silent), align: "end" },
-  { head: "Failover", cell: (half) => (half.failover ? "Yes" : "–") },
+  { head: "Failover", cell: (half) => (half.failover ? "Yes" : <None />) },
 ];
 
 export function Rates({ samples }: { samples: Sample[] }) {

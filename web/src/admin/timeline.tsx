@@ -41,8 +41,8 @@ export function Timeline({ payment }: { payment: Payment }) {
   const steps = ordered(payment.steps);
   const began = steps[0] ? Date.parse(steps[0].time) : 0;
   return (
-    <div class={`timeline lanes-${lanes.length}`}>
-      <p class="timeline-state">
+    <div class={`trace lanes-${lanes.length}`}>
+      <p class="trace-state">
         <State told={paymentState(payment.state)} /> {payment.reason ? plain(payment.reason) : ""}
       </p>
       <div class="lane-names" aria-hidden="true">
@@ -52,30 +52,30 @@ export function Timeline({ payment }: { payment: Payment }) {
           </span>
         ))}
       </div>
-      <ol class="steps">
+      <ol class="trace-steps">
         {steps.map((step) => (
           <li
             key={`${step.bank}-${step.step}-${step.time}`}
-            class={`step lane-${lanes.indexOf(step.bank) + 1} step-${step.step}`}
+            class={`trace-step lane-${lanes.indexOf(step.bank) + 1} trace-${step.step}`}
           >
-            <div class="step-body">
-              <span class="step-mark" aria-hidden="true" />
-              <p class="step-what">
-                <strong>{stepWord(step.step)}</strong> <span class="step-where">at {step.bank}</span>
+            <div class="trace-body">
+              <span class="trace-mark" aria-hidden="true" />
+              <p class="trace-what">
+                <strong>{stepWord(step.step)}</strong> <span class="trace-where">at {step.bank}</span>
               </p>
-              <p class="step-when">
+              <p class="trace-when">
                 <time dateTime={step.time}>{clockOf(step.time)}</time>{" "}
-                <span class="step-after">+{Math.max(0, Date.parse(step.time) - began).toLocaleString()} ms</span>
+                <span class="trace-after">+{Math.max(0, Date.parse(step.time) - began).toLocaleString()} ms</span>
               </p>
-              <p class="step-why">{step.reason ? plain(step.reason) : PHASES[step.step]}</p>
+              <p class="trace-why">{step.reason ? plain(step.reason) : PHASES[step.step]}</p>
             </div>
           </li>
         ))}
         {payment.state === "pending" && (
-          <li class="step step-waiting" key="waiting">
-            <div class="step-body">
-              <span class="step-mark" aria-hidden="true" />
-              <p class="step-what">Waiting for {payment.missing.join(" and ") || "the next step"}</p>
+          <li class="trace-step trace-waiting" key="waiting">
+            <div class="trace-body">
+              <span class="trace-mark" aria-hidden="true" />
+              <p class="trace-what">Waiting for {payment.missing.join(" and ") || "the next step"}</p>
             </div>
           </li>
         )}

@@ -5,7 +5,7 @@ import { Amount, Button, ChoiceField, type Column, Facts, Page, Table, When } fr
 import { ActDialog } from "../acts";
 import { calls } from "../calls";
 import { useLoaded } from "../../loaded";
-import { Moment, Panel, State } from "../parts";
+import { Moment, None, Panel, State } from "../parts";
 import type { Account as AccountData, Entry } from "../types";
 import { hasRole, useWho } from "../who";
 import { accountState, kindWord, plain } from "../words";
@@ -82,9 +82,7 @@ function Sheet({ account }: { account: AccountData }) {
   return (
     <>
       <div class="balance-line">
-        <p class="balance-big">
-          <Amount minor={account.balance} currency={account.currency} />
-        </p>
+        <Amount minor={account.balance} currency={account.currency} large />
         <State told={accountState(account.state)} />
       </div>
       <div class="facts-wide">
@@ -127,12 +125,12 @@ function EntryRows({ entries, currency }: { entries: Entry[]; currency: string }
   const columns: Column<Entry>[] = [
     { head: "When", cell: (entry) => <Moment time={entry.time} /> },
     { head: "What", cell: (entry) => kindWord(entry.kind) },
-    { head: "With", cell: (entry) => entry.counterparty || "–" },
-    { head: "Reference", cell: (entry) => entry.reference || "–" },
+    { head: "With", cell: (entry) => entry.counterparty || <None /> },
+    { head: "Reference", cell: (entry) => entry.reference || <None /> },
     { head: "Amount", cell: (entry) => <Amount minor={entry.amount} currency={currency} signed />, align: "end" },
     {
       head: "Balance after",
-      cell: (entry) => (entry.balance === null ? "–" : <Amount minor={entry.balance} currency={currency} />),
+      cell: (entry) => (entry.balance === null ? <None /> : <Amount minor={entry.balance} currency={currency} />),
       align: "end",
     },
   ];

@@ -15,6 +15,7 @@ export const accountPath = (number: number | string): string => `/admin/accounts
 
 const NUMBER: Column<Account> = {
   head: "Account",
+  isHead: true,
   cell: (account) => (
     <a href={accountPath(account.number)}>
       {account.number}

@@ -6,7 +6,7 @@ import { ActDialog } from "../acts";
 import { calls } from "../calls";
 import { useLoaded } from "../../loaded";
 import { readAmount } from "../money";
-import { Check, Moment, Panel, State } from "../parts";
+import { Check, Moment, None, Panel, State } from "../parts";
 import type { BankPosition, BankRow } from "../types";
 import { hasRole, useWho } from "../who";
 import { bankState } from "../words";
@@ -14,13 +14,13 @@ import { bankState } from "../words";
 const EVERY_MS = 2_000;
 
 const BANK_COLUMNS: Column<BankRow>[] = [
-  { head: "Bank", cell: (row) => <strong>{row.bank}</strong> },
+  { head: "Bank", isHead: true, cell: (row) => <strong>{row.bank}</strong> },
   { head: "State", cell: (row) => <State told={bankState(row.state)} /> },
   { head: "Link", cell: (row) => <Check holds={row.is_connected} yes="Connected" no="Not connected" /> },
-  { head: "Primary", cell: (row) => row.node || "–" },
-  { head: "Epoch", cell: (row) => (row.epoch ? String(row.epoch) : "–"), align: "end" },
-  { head: "Addresses", cell: (row) => row.addresses.join(", ") || "–" },
-  { head: "Since", cell: (row) => (row.since ? <Moment time={row.since} /> : "–") },
+  { head: "Primary", cell: (row) => row.node || <None /> },
+  { head: "Epoch", cell: (row) => (row.epoch ? String(row.epoch) : <None />), align: "end" },
+  { head: "Addresses", cell: (row) => row.addresses.join(", ") || <None /> },
+  { head: "Since", cell: (row) => (row.since ? <Moment time={row.since} /> : <None />) },
 ];
 
 export function Banks() {
@@ -33,7 +33,7 @@ export function Banks() {
     head: "Act",
     cell: (row) => (
       <Button small onClick={() => setChanging(row)}>
-        {row.state === "suspended" ? "Take payments again" : "Suspend"}
+        {row.state === "suspended" ? "Resume" : "Suspend"}
       </Button>
     ),
   };
@@ -81,7 +81,7 @@ function Use({ row }: { row: BankPosition }) {
 }
 
 const POSITION_COLUMNS: Column<BankPosition>[] = [
-  { head: "Bank", cell: (row) => <strong>{row.bank}</strong> },
+  { head: "Bank", isHead: true, cell: (row) => <strong>{row.bank}</strong> },
   { head: "Position", cell: (row) => <Amount minor={row.position} currency={row.currency} signed />, align: "end" },
   { head: "Reserved", cell: (row) => <Amount minor={row.reserved} currency={row.currency} />, align: "end" },
   { head: "Cap", cell: (row) => <Amount minor={row.cap} currency={row.currency} />, align: "end" },

@@ -11,7 +11,7 @@ const EVERY_MS = 5_000;
 const balances = (row: BooksRow): boolean => row.sum === "0" && row.debits === row.credits;
 
 const COLUMNS: Column<BooksRow>[] = [
-  { head: "Currency", cell: (row) => <strong>{row.currency}</strong> },
+  { head: "Currency", isHead: true, cell: (row) => <strong>{row.currency}</strong> },
   { head: "Accounts", cell: (row) => row.accounts.toLocaleString(), align: "end" },
   { head: "Debits", cell: (row) => <Amount minor={row.debits} currency={row.currency} />, align: "end" },
   { head: "Credits", cell: (row) => <Amount minor={row.credits} currency={row.currency} />, align: "end" },

@@ -1,7 +1,7 @@
 /** Cash over the counter: into an account or out of it. The order's id outlives a reload until the outcome is known. */
 
 import { useState } from "preact/hooks";
-import { Amount, Button, ChoiceField, Facts, Page, TextField } from "../../components";
+import { Amount, Button, ChoiceField, Facts, Form, Page, TextField } from "../../components";
 import { calls } from "../calls";
 import { dropCash, keepCash, keptCash, type Cash } from "../counter";
 import { failureOf } from "../failures";
@@ -53,7 +53,7 @@ export function CashDesk() {
     >
       <div class="card desk">
         {failure !== null && <ActFailure failure={failure} />}
-        {step.name === "form" && <Form who={who.username} onCheck={(account, cash) => setStep({ name: "check", account, cash })} onFailure={setFailure} />}
+        {step.name === "form" && <OrderForm who={who.username} onCheck={(account, cash) => setStep({ name: "check", account, cash })} onFailure={setFailure} />}
         {step.name === "check" && (
           <CheckStep account={step.account} cash={step.cash} onBack={() => setStep({ name: "form" })} onSend={() => void send(step.cash)} />
         )}
@@ -71,7 +71,7 @@ interface FormProps {
   onFailure: (failure: unknown) => void;
 }
 
-function Form({ who, onCheck, onFailure }: FormProps) {
+function OrderForm({ who, onCheck, onFailure }: FormProps) {
   const [way, setWay] = useState<Cash["way"]>("deposit");
   const [number, setNumber] = useState("");
   const [account, setAccount] = useState<Account | null>(null);
@@ -92,8 +92,7 @@ function Form({ who, onCheck, onFailure }: FormProps) {
     }
   }
 
-  function check(event: SubmitEvent) {
-    event.preventDefault();
+  function check() {
     setTried(true);
     if (!account) return void find();
     if (!isAmount || minor === null) return;
@@ -102,7 +101,7 @@ function Form({ who, onCheck, onFailure }: FormProps) {
   }
 
   return (
-    <form onSubmit={check} noValidate>
+    <Form onSubmit={check}>
       <ChoiceField
         label="What is to be done"
         value={way}
@@ -142,10 +141,12 @@ function Form({ who, onCheck, onFailure }: FormProps) {
         maxLength={24}
       />
       <TextField label="Reference" value={reference} onValue={setReference} hint="It may be left empty. The customer sees it." maxLength={140} />
-      <Button type="submit" kind="primary">
-        Check
-      </Button>
-    </form>
+      <div class="form-foot">
+        <Button type="submit" kind="primary">
+          Check
+        </Button>
+      </div>
+    </Form>
   );
 }
 

@@ -19,11 +19,8 @@ export const customerPath = (username: string): string => `/admin/customers/${us
 const COLUMNS: Column<User>[] = [
   {
     head: "Customer",
-    cell: (user) => (
-      <a href={customerPath(user.username)}>
-        <Names name={user.name} under={user.username} />
-      </a>
-    ),
+    cell: (user) => <Names name={user.name} username={user.username} href={customerPath(user.username)} />,
+    isHead: true,
   },
   { head: "Roles", cell: (user) => user.roles.map((role) => roleWords[role]).join(", ") },
   { head: "State", cell: (user) => <State told={personState(user.state)} /> },

@@ -1,11 +1,11 @@
 /** Payments between banks that are not decided everywhere: how old, who is missing, what may safely be done. */
 
 import { useState } from "preact/hooks";
-import { Amount, Button, ChoiceField, type Column, Facts, Notice, Page, Table } from "../../components";
+import { Amount, Button, ChoiceField, type Column, Facts, Notice, Page, sentence, Table } from "../../components";
 import { ActDialog } from "../acts";
 import { calls } from "../calls";
 import { useLoaded } from "../../loaded";
-import { Moment, Panel, ShortId } from "../parts";
+import { Moment, None, Panel, ShortId, shortOf } from "../parts";
 import { Timeline } from "../timeline";
 import type { Payment } from "../types";
 import { hasRole, useWho } from "../who";
@@ -13,7 +13,10 @@ import { span } from "../words";
 
 const EVERY_MS = 2_000;
 
-export const actOf = (payment: Payment): string => payment.act.split(":")[0]?.trim() ?? "";
+/** What may safely be done: commit, abort, or nothing. */
+const actOf = (payment: Payment): string => payment.act.split(":")[0]?.trim() ?? "";
+
+const adviceOf = (payment: Payment): string => sentence(payment.act.replace(/^none\b/, "nothing") || "wait");
 
 const ageOf = (payment: Payment): string => span((Date.now() - Date.parse(payment.time)) / 1000);
 
@@ -25,18 +28,19 @@ export function Doubts() {
   const columns: Column<Payment>[] = [
     {
       head: "Payment",
+      isHead: true,
       cell: (payment) => (
         <button type="button" class="link-button row-link" onClick={() => setOpen(payment)}>
           <ShortId id={payment.id} />
         </button>
       ),
     },
-    { head: "Age", cell: ageOf, align: "end" },
+    { head: "Age", cell: (payment) => <span class="nowrap">{ageOf(payment)}</span>, align: "end" },
     { head: "Amount", cell: (payment) => <Amount minor={payment.amount} currency={payment.currency} />, align: "end" },
     { head: "From", cell: (payment) => payment.payer },
     { head: "To", cell: (payment) => payment.payee },
-    { head: "Missing", cell: (payment) => payment.missing.join(", ") || "–" },
-    { head: "Safe to do", cell: (payment) => payment.act || "Wait" },
+    { head: "Missing", cell: (payment) => payment.missing.join(", ") || <None /> },
+    { head: "Safe to do", cell: adviceOf },
     ...(hasRole(who, "administrator")
       ? [
           {
@@ -66,7 +70,7 @@ export function Doubts() {
 function Follow({ payment }: { payment: Payment }) {
   const shown = useLoaded((signal) => calls.payment(payment.id, signal), [payment.id], { every_ms: EVERY_MS });
   return (
-    <Panel name={`Payment ${payment.id.slice(0, 8)}`} shown={shown}>
+    <Panel name={`Payment …${shortOf(payment.id)}`} shown={shown}>
       {(data) => <Timeline payment={data} />}
     </Panel>
   );
@@ -84,8 +88,8 @@ function EndDialog({ payment, ...props }: { payment: Payment; onClose: () => voi
       title="End a payment by hand"
       act={act === "commit" ? "Ask to carry it out" : "Ask to give it up"}
       danger={isGuess}
-      confirm={isGuess ? payment.id.slice(0, 8) : ""}
-      confirmWhat="the first eight signs of the payment's id"
+      confirm={isGuess ? shortOf(payment.id) : ""}
+      confirmWhat="the last eight signs of the payment's id"
       second
       run={(id) => calls.resolve(payment.id, { id, act })}
     >
@@ -99,7 +103,7 @@ function EndDialog({ payment, ...props }: { payment: Payment; onClose: () => voi
           ["Missing", payment.missing.join(", ") || "nobody"],
         ]}
       />
-      <p>{payment.act ? `Safe to do: ${payment.act}.` : "Nothing needs to be done by hand."}</p>
+      <p><strong>Safe to do:</strong> {adviceOf(payment)}</p>
       {!isGateway && (
         <ChoiceField
           label="What shall become of it"

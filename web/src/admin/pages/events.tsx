@@ -3,18 +3,18 @@
 import { type Column, Page, Table } from "../../components";
 import { calls } from "../calls";
 import { useLoaded } from "../../loaded";
-import { Moment, Panel } from "../parts";
+import { Moment, None, Panel } from "../parts";
 import type { Event } from "../types";
 
 const EVERY_MS = 3_000;
 
 const COLUMNS: Column<Event>[] = [
   { head: "When", cell: (event) => <Moment time={event.time} /> },
-  { head: "Node", cell: (event) => event.node || "–" },
+  { head: "Node", cell: (event) => event.node || <None /> },
   { head: "What happened", cell: (event) => event.words },
   {
     head: "Outage",
-    cell: (event) => (event.outage_s === null ? "–" : `${event.outage_s.toLocaleString(undefined, { maximumFractionDigits: 2 })} s`),
+    cell: (event) => (event.outage_s === null ? <None /> : `${event.outage_s.toLocaleString(undefined, { maximumFractionDigits: 2 })} s`),
     align: "end",
   },
 ];

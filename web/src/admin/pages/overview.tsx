@@ -54,7 +54,7 @@ export function Overview() {
   const events = useLoaded(calls.events, [], { every_ms: WAITING_MS });
   return (
     <Page title="Overview">
-      <Panel name="How the bank is" bare shown={cluster}>
+      <Panel name="How the bank is" hidden bare lines={1} shown={cluster}>
         {(data) => <Headline cluster={data} />}
       </Panel>
       <ToDo />

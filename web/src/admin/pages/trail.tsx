@@ -5,7 +5,7 @@ import { type Column, Empty, Page, Table } from "../../components";
 import { calls } from "../calls";
 import { useLoaded } from "../../loaded";
 import { Pager } from "../controls";
-import { Moment, Panel, Verdict } from "../parts";
+import { Moment, None, Panel, Verdict } from "../parts";
 import type { TrailPage, TrailRow } from "../types";
 import { kindWord } from "../words";
 
@@ -16,8 +16,8 @@ const COLUMNS: Column<TrailRow>[] = [
   { head: "When", cell: (row) => <Moment time={row.time} /> },
   { head: "What", cell: (row) => kindWord(row.kind) },
   { head: "By", cell: (row) => row.actor || "The bank" },
-  { head: "About", cell: (row) => row.subject || "–" },
-  { head: "Detail", cell: (row) => row.detail.replaceAll("_", " ") || "–" },
+  { head: "About", cell: (row) => row.subject || <None /> },
+  { head: "Detail", cell: (row) => row.detail.replaceAll("_", " ").replace("approved True", "approved").replace("approved False", "declined") || <None /> },
   { head: "Position", cell: (row) => row.position.toLocaleString(), align: "end" },
 ];
 

@@ -5,7 +5,7 @@ import { Amount, Button, type Column, Page, Table } from "../../components";
 import { ActDialog } from "../acts";
 import { calls } from "../calls";
 import { useLoaded } from "../../loaded";
-import { Moment, Panel, ShortId, State, Verdict } from "../parts";
+import { Moment, None, Panel, ShortId, State, Verdict } from "../parts";
 import type { Window, WindowRow } from "../types";
 import { hasRole, useWho } from "../who";
 import { agreement } from "../words";
@@ -19,6 +19,7 @@ const nameOf = (window: Window): string => (window.number === 0 ? "Open window" 
 const LIST_COLUMNS: Column<Window>[] = [
   {
     head: "Window",
+    isHead: true,
     cell: (window) => (
       <a href={windowPath(window.number)}>
         {nameOf(window)}
@@ -72,13 +73,13 @@ function CloseDialog(props: { onClose: () => void; onDone: () => void }) {
 }
 
 const COLUMNS: Column<WindowRow>[] = [
-  { head: "Bank", cell: (row) => <strong>{row.bank}</strong> },
+  { head: "Bank", isHead: true, cell: (row) => <strong>{row.bank}</strong> },
   { head: "Payments", cell: (row) => row.payments.toLocaleString(), align: "end" },
   { head: "Paid", cell: (row) => <Amount minor={row.paid} currency={row.currency} />, align: "end" },
   { head: "Received", cell: (row) => <Amount minor={row.received} currency={row.currency} />, align: "end" },
   { head: "Net", cell: (row) => <Amount minor={row.net} currency={row.currency} signed />, align: "end" },
   { head: "Its own books", cell: (row) => <State told={agreement(row.agrees)} /> },
-  { head: "Differs at", cell: (row) => (row.differs ? <ShortId id={row.differs} /> : "–") },
+  { head: "Differs at", cell: (row) => (row.differs ? <ShortId id={row.differs} /> : <None />) },
 ];
 
 function verdictOf(window: Window): ["ok" | "warning" | "danger", string] {
