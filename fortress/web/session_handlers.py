@@ -105,6 +105,8 @@ async def handle_stream(call: Call) -> AsyncIterator[Event]:
 async def _session_of(call: Call, me: Me) -> shapes.Session:
     context: Context = call.context
     signed_in = me.signed_in
+    # of the browser's token, not of this connection's own, which renews itself
+    expires_us = context.shared(Sessions).expires_us(signed_in.session.hex()) or signed_in.token_expires_us
     try:
         name = (await me.get_profile()).name
     except Refused:
@@ -114,7 +116,7 @@ async def _session_of(call: Call, me: Me) -> shapes.Session:
         name=name,
         roles=[ROLES[role] for role in signed_in.roles if role in ROLES],
         anti_forgery=call.anti_forgery,
-        expires=time_of(signed_in.token_expires_us),
+        expires=time_of(expires_us),
         bank=context.bank,
         kind=context.kind,
         demo=context.laboratory is not None,

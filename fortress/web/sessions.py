@@ -274,6 +274,11 @@ class Sessions:
         if seat is not None:
             self.issue(seat, token)
 
+    def expires_us(self, session: str) -> int:
+        """Tell when the newest token that a browser of a session was seen with ends; 0: none was seen here."""
+        seat = self._seats.get(session)
+        return int(seat.expires_s * 1_000_000) if seat is not None else 0
+
     # --- ending one -------------------------------------------------------------------------------------------------
 
     def _close(self, seat: Seat) -> None:

@@ -46,7 +46,7 @@ from fortress.web import (
 from fortress.web.assets import Assets
 from fortress.web.call import BodyLate, Call, Context, Download, Entrance, Handler, NotFound, WrongMethod
 from fortress.web.limits import Allowance, client_address, network_of
-from fortress.web.operations import EVENT_STREAM, OPERATIONS, Operation, openapi
+from fortress.web.operations import OPERATIONS, Operation, openapi
 from fortress.web.sessions import Lease, Sessions
 
 KEEP_ALIVE_S: Final = 30
@@ -291,10 +291,12 @@ class Site:
     async def _operate_signed_in(
         self, operation: Operation, request: web.Request, credential: cookies.Credential
     ) -> web.StreamResponse:
-        address, is_stream = request[ADDRESS], operation.answer == EVENT_STREAM
+        address = request[ADDRESS]
         agent = session_handlers.agent_of(address, request.headers.get("User-Agent", "")[:AGENT_LENGTH_MAX])
         sessions = self.context.shared(Sessions)
-        async with sessions.lease(credential.token, agent, address=address, renews=not is_stream) as lease:
+        # what is read does not keep a session alive: open pages read by themselves, also where nobody sits any more
+        renews = operation.method != "GET"
+        async with sessions.lease(credential.token, agent, address=address, renews=renews) as lease:
             _check_roles(operation, lease.seat.me)
             return await self._handle(operation, request, credential, lease)
 

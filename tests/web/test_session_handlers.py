@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from fortress.web import sessions
 from fortress.web.session_handlers import AGENT, AGENT_LENGTH_MAX, agent_of
+from fortress.web.sessions import claims_of
 from fortress.web.site import Site
 from tests.server.banks import BANK, World
 from tests.web.pages import Browser, banking, browsing, paging
@@ -64,6 +66,19 @@ async def test_a_renewed_session_has_its_full_time_and_the_same_anti_forgery_tok
     token, _, random = browser.cookie.rpartition(".")
     assert before.endswith(random) and token in browser.cookie
     assert (await browser.get("/api/session"))["username"] == "alice"
+
+
+async def test_reading_keeps_no_session_alive(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Open pages read by themselves; only a change shows that somebody is there, and the page is told the true end."""
+    await browser.sign_in("alice")
+    before, told = browser.cookie, (await browser.get("/api/session"))["expires"]
+    claims = claims_of(before.rpartition(".")[0])
+    monkeypatch.setattr(sessions.time, "time", lambda: claims.iat + 0.9 * (claims.exp - claims.iat))
+    assert (await browser.get("/api/session"))["expires"] == told
+    assert browser.cookie == before
+    status, _ = await browser.ask("PUT", "/api/profile", {"name": "Alice"})
+    assert status == 200 and browser.cookie != before
+    assert (await browser.get("/api/session"))["expires"] >= told
 
 
 async def test_one_sees_ones_own_sessions_and_ends_another(world: World, site: Site, browser: Browser) -> None:
