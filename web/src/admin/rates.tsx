@@ -1,8 +1,9 @@
 /** Rate and latency of the last ten minutes as charts, with a table that says the same. */
 
 import { useEffect, useRef, useState } from "preact/hooks";
-import { Button, type Column, Table } from "../components";
+import { Button, type Column } from "../components";
 import { None } from "./parts";
+import { Rows } from "./rows";
 import { beginChart, clock, type Chart, type Series } from "./chart";
 import type { Sample } from "./types";
 
@@ -131,7 +132,7 @@ export function Rates({ samples }: { samples: Sample[] }) {
   return (
     <div class="rates">
       {asTable ? (
-        <Table caption="Rate and latency in steps of half a minute" columns={COLUMNS} rows={halves(samples)} keyOf={(half) => String(half.from)} />
+        <Rows caption="Rate and latency in steps of half a minute" columns={COLUMNS} rows={halves(samples)} keyOf={(half) => String(half.from)} />
       ) : (
         <div class="charts">
           <Line

@@ -1,11 +1,12 @@
 /** One account as staff sees it: what it holds, what it allows, its newest entries. */
 
 import { useState } from "preact/hooks";
-import { Amount, Button, ChoiceField, type Column, Facts, Page, Table, When } from "../../components";
+import { Amount, Button, ChoiceField, type Column, Facts, Page, When } from "../../components";
 import { ActDialog } from "../acts";
 import { calls } from "../calls";
 import { useLoaded } from "../../loaded";
 import { Moment, None, Panel, State } from "../parts";
+import { Rows } from "../rows";
 import type { Account as AccountData, Entry } from "../types";
 import { hasRole, useWho } from "../who";
 import { accountState, kindWord, plain } from "../words";
@@ -134,7 +135,7 @@ function EntryRows({ entries, currency }: { entries: Entry[]; currency: string }
       align: "end",
     },
   ];
-  return <Table caption="Newest entries" columns={columns} rows={entries} keyOf={(entry) => String(entry.position)} />;
+  return <Rows caption="Newest entries" columns={columns} rows={entries} keyOf={(entry) => String(entry.position)} />;
 }
 
 interface DialogProps {

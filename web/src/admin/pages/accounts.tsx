@@ -1,11 +1,12 @@
 /** All accounts of the bank, a page at a time; or one, by its number. */
 
 import { useState } from "preact/hooks";
-import { Amount, type Column, Page, Table } from "../../components";
+import { Amount, type Column, Page } from "../../components";
 import { calls } from "../calls";
 import { useLoaded } from "../../loaded";
 import { NameSearch, Pager } from "../controls";
 import { Panel, State } from "../parts";
+import { Rows } from "../rows";
 import type { Account } from "../types";
 import { accountState, plain } from "../words";
 
@@ -36,7 +37,7 @@ const REST: Column<Account>[] = [
 /** Accounts of one customer, or with `owners` of all. */
 export function AccountRows({ accounts, owners = false }: { accounts: Account[]; owners?: boolean }) {
   const columns = owners ? [NUMBER, OWNER, ...REST] : [NUMBER, ...REST];
-  return <Table caption="Accounts" columns={columns} rows={accounts} keyOf={(account) => String(account.number)} />;
+  return <Rows caption="Accounts" columns={columns} rows={accounts} keyOf={(account) => String(account.number)} />;
 }
 
 export function Accounts() {

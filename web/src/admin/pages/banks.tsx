@@ -1,12 +1,13 @@
 /** A gateway's banks, and where they stand with each other. */
 
 import { useState } from "preact/hooks";
-import { Amount, Button, type Column, Page, Table, TextField } from "../../components";
+import { Amount, Button, type Column, Page, TextField } from "../../components";
 import { ActDialog } from "../acts";
 import { calls } from "../calls";
 import { useLoaded } from "../../loaded";
 import { readAmount } from "../money";
 import { Check, Moment, None, Panel, State } from "../parts";
+import { Rows } from "../rows";
 import type { BankPosition, BankRow } from "../types";
 import { hasRole, useWho } from "../who";
 import { bankState } from "../words";
@@ -50,7 +51,7 @@ export function Banks() {
       lead="The banks between which this gateway carries payments."
     >
       <Panel name="Banks" hidden shown={shown} empty={(data) => (data.banks.length ? "" : "No bank has registered yet.")}>
-        {(data) => <Table caption="Banks" columns={mayAct ? [...BANK_COLUMNS, act] : BANK_COLUMNS} rows={data.banks} keyOf={(row) => row.bank} />}
+        {(data) => <Rows caption="Banks" columns={mayAct ? [...BANK_COLUMNS, act] : BANK_COLUMNS} rows={data.banks} keyOf={(row) => row.bank} />}
       </Panel>
       {who.kind === "gateway" && <Positions />}
       {changing && <SuspendDialog row={changing} onClose={() => setChanging(null)} onDone={shown.reload} />}
@@ -102,7 +103,7 @@ function Positions() {
       {(data) => (
         <>
           <p class="quiet">Below zero a bank owes the others; down to its cap it may pay. At position {data.position.toLocaleString()} of the ledger.</p>
-          <Table caption="Positions" columns={POSITION_COLUMNS} rows={data.positions} keyOf={(row) => `${row.bank}-${row.currency}`} />
+          <Rows caption="Positions" columns={POSITION_COLUMNS} rows={data.positions} keyOf={(row) => `${row.bank}-${row.currency}`} />
           <ul class="checks" role="list">
             {sums(data.positions).map(([currency, sum]) => (
               <li key={currency}>

@@ -1,9 +1,10 @@
 /** The trial balance: what double entry promises, checked by addition. */
 
-import { Amount, type Column, Page, Table } from "../../components";
+import { Amount, type Column, Page } from "../../components";
 import { calls } from "../calls";
 import { useLoaded } from "../../loaded";
 import { Check, Panel, Verdict } from "../parts";
+import { Rows } from "../rows";
 import type { Books as BooksData, BooksRow } from "../types";
 
 const EVERY_MS = 5_000;
@@ -50,7 +51,7 @@ export function Books() {
         {(data) => (
           <>
             <Balance books={data} />
-            <Table caption="Trial balance by currency" columns={COLUMNS} rows={data.rows} keyOf={(row) => row.currency} />
+            <Rows caption="Trial balance by currency" columns={COLUMNS} rows={data.rows} keyOf={(row) => row.currency} />
           </>
         )}
       </Panel>

@@ -1,11 +1,12 @@
 /** The people of the bank: page through them, invite somebody, or make somebody by hand. */
 
 import { useState } from "preact/hooks";
-import { Button, type Column, Page, Table, When } from "../../components";
+import { Button, type Column, Page, When } from "../../components";
 import { calls } from "../calls";
 import { useLoaded } from "../../loaded";
 import { NameSearch, Pager } from "../controls";
 import { Names, Panel, State } from "../parts";
+import { Rows } from "../rows";
 import type { User } from "../types";
 import { hasRole, useWho } from "../who";
 import { personState, roleWords } from "../words";
@@ -55,7 +56,7 @@ export function Customers() {
       <Panel name="Customers" hidden shown={shown} empty={(data) => (data.users.length ? "" : "There are no customers yet. Invite somebody.")}>
         {(data) => (
           <>
-            <Table caption="Customers" columns={COLUMNS} rows={data.users} keyOf={(user) => user.username} />
+            <Rows caption="Customers" columns={COLUMNS} rows={data.users} keyOf={(user) => user.username} />
             <Pager
               page={trail.length}
               back={trail.length > 1 ? () => setTrail(trail.slice(0, -1)) : null}

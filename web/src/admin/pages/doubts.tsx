@@ -1,11 +1,12 @@
 /** Payments between banks that are not decided everywhere: how old, who is missing, what may safely be done. */
 
 import { useState } from "preact/hooks";
-import { Amount, Button, ChoiceField, type Column, Facts, Notice, Page, sentence, Table } from "../../components";
+import { Amount, Button, ChoiceField, type Column, Facts, Notice, Page, sentence } from "../../components";
 import { ActDialog } from "../acts";
 import { calls } from "../calls";
 import { useLoaded } from "../../loaded";
 import { Moment, None, Panel, ShortId, shortOf } from "../parts";
+import { Rows } from "../rows";
 import { Timeline } from "../timeline";
 import type { Payment } from "../types";
 import { hasRole, useWho } from "../who";
@@ -59,7 +60,7 @@ export function Doubts() {
       lead="Most of these end by themselves within seconds, as soon as the missing bank or the gateway answers. Money on hold stays on hold until then; none is lost."
     >
       <Panel name="Payments" hidden shown={shown} empty={(data) => (data.payments.length ? "" : "Every payment is decided everywhere.")}>
-        {(data) => <Table caption="Payments in doubt" columns={columns} rows={data.payments} keyOf={(payment) => payment.id} />}
+        {(data) => <Rows caption="Payments in doubt" columns={columns} rows={data.payments} keyOf={(payment) => payment.id} />}
       </Panel>
       {open && <Follow payment={open} />}
       {ending && <EndDialog payment={ending} onClose={() => setEnding(null)} onDone={shown.reload} />}

@@ -1,9 +1,10 @@
 /** What happened to the nodes: takeovers and what they cost, nodes coming and going. */
 
-import { type Column, Page, Table } from "../../components";
+import { type Column, Page } from "../../components";
 import { calls } from "../calls";
 import { useLoaded } from "../../loaded";
 import { Moment, None, Panel } from "../parts";
+import { Rows } from "../rows";
 import type { Event } from "../types";
 
 const EVERY_MS = 3_000;
@@ -22,7 +23,7 @@ const COLUMNS: Column<Event>[] = [
 /** The newest first, whatever the order in which they were told. */
 export function EventRows({ events }: { events: Event[] }) {
   const newest = [...events].sort((a, b) => Date.parse(b.time) - Date.parse(a.time));
-  return <Table caption="Events" columns={COLUMNS} rows={newest} keyOf={(event) => `${event.time}-${event.node}-${event.event}`} />;
+  return <Rows caption="Events" columns={COLUMNS} rows={newest} keyOf={(event) => `${event.time}-${event.node}-${event.event}`} />;
 }
 
 export function Events() {

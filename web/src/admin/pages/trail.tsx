@@ -1,11 +1,12 @@
 /** What administrators did and what was refused, with proof that the journal continues the one seen before. */
 
 import { useState } from "preact/hooks";
-import { type Column, Empty, Page, Table } from "../../components";
+import { type Column, Empty, Page } from "../../components";
 import { calls } from "../calls";
 import { useLoaded } from "../../loaded";
 import { Pager } from "../controls";
 import { Moment, None, Panel, Verdict } from "../parts";
+import { Rows } from "../rows";
 import type { TrailPage, TrailRow } from "../types";
 import { kindWord } from "../words";
 
@@ -59,7 +60,7 @@ export function Trail() {
           <>
             <Proof page={data} />
             {data.rows.length === 0 && <Empty words="Nothing was done or refused yet." />}
-            {data.rows.length > 0 && <Table caption="Audit trail" columns={COLUMNS} rows={data.rows} keyOf={(row) => String(row.position)} />}
+            {data.rows.length > 0 && <Rows caption="Audit trail" columns={COLUMNS} rows={data.rows} keyOf={(row) => String(row.position)} />}
             <Pager
               page={cursors.length}
               back={cursors.length > 1 ? () => setCursors(cursors.slice(0, -1)) : null}

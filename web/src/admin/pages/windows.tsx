@@ -1,11 +1,12 @@
 /** Settlement windows of a gateway: what each bank paid and was paid, and whether the banks' own books agree. */
 
 import { useState } from "preact/hooks";
-import { Amount, Button, type Column, Page, Table } from "../../components";
+import { Amount, Button, type Column, Page } from "../../components";
 import { ActDialog } from "../acts";
 import { calls } from "../calls";
 import { useLoaded } from "../../loaded";
 import { Moment, None, Panel, ShortId, State, Verdict } from "../parts";
+import { Rows } from "../rows";
 import type { Window, WindowRow } from "../types";
 import { hasRole, useWho } from "../who";
 import { agreement } from "../words";
@@ -48,7 +49,7 @@ export function Windows() {
       lead="Payments between banks add up in a window. When it closes, each bank settles what it comes to."
     >
       <Panel name="Windows" hidden shown={shown} empty={(data) => (data.windows.length ? "" : "There is no window yet. The first one opens with the first payment.")}>
-        {(data) => <Table caption="Settlement windows" columns={LIST_COLUMNS} rows={data.windows} keyOf={(window) => String(window.number)} />}
+        {(data) => <Rows caption="Settlement windows" columns={LIST_COLUMNS} rows={data.windows} keyOf={(window) => String(window.number)} />}
       </Panel>
       {isClosing && <CloseDialog onClose={() => setClosing(false)} onDone={shown.reload} />}
     </Page>
@@ -103,7 +104,7 @@ export function WindowPage({ number }: { number: number }) {
                 Payments decided after position {data.after.toLocaleString()} and up to {data.to.toLocaleString()}.{" "}
                 {data.closed ? <>Closed <Moment time={data.closed} />.</> : "Still open."}
               </Verdict>
-              <Table caption="What each bank paid and was paid" columns={COLUMNS} rows={data.rows} keyOf={(row) => `${row.bank}-${row.currency}`} />
+              <Rows caption="What each bank paid and was paid" columns={COLUMNS} rows={data.rows} keyOf={(row) => `${row.bank}-${row.currency}`} />
             </>
           );
         }}
