@@ -9,14 +9,14 @@ PARALLEL := --numprocesses $(WORKERS) --dist loadfile
 FUZZ_S ?= 60
 SIMULATE_S ?= 600
 WORLDS ?= 500000
-BENCHES := transfers batches logins balances growth memory peers failover payments
+BENCHES := transfers batches logins balances growth memory peers failover payments pages
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup pages style types house test coverage explore simulate fault fuzz bench demo certs docs audit clean
+.PHONY: help setup pages style types house test coverage explore simulate fault fuzz bench screenshots demo certs docs audit clean
 
 help: ## list what make can do
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## a virtual environment in .venv with all that is needed
 
@@ -75,6 +75,9 @@ fuzz: setup ## feed the decoders noise for FUZZ_S seconds each
 
 bench: setup ## measure everything; each line of JSON is one result
 	set -e; for name in $(BENCHES); do $(BIN)/python -m bench.$$name; done
+
+screenshots: setup ## a picture of every page and state in screenshots/: light, dark, and on a phone
+	$(BIN)/python -m tests.browser.screenshots screenshots
 
 demo: setup ## a bank on this machine with sample people and light load
 	$(BIN)/fortress demo

@@ -25,6 +25,7 @@ from playwright.async_api import (
     StorageState,
     WebSocket,
     async_playwright,
+    expect,
 )
 
 EXECUTABLE: Final = Path("/usr/bin/chromium")
@@ -34,7 +35,7 @@ ARGUMENTS: Final = (
 ).split()
 AXE: Final = Path(__file__).resolve().parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
 RULES: Final = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
-WAIT_MS_MAX: Final = 20_000
+WAIT_MS_MAX: Final = 30_000
 DESKTOP: Final = (1280, 800)
 PHONE: Final = (390, 844)
 SMALLEST: Final = (320, 640)
@@ -68,6 +69,7 @@ TOO_WIDE: Final = """
 """
 
 Theme = Literal["light", "dark"]
+expect.set_options(timeout=WAIT_MS_MAX)
 
 
 @asynccontextmanager

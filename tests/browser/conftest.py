@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest_asyncio
 from playwright.async_api import Browser
 
-from tests.browser.browser import chromium
+from tests.browser.browser import Visitor, chromium
+from tests.browser.crowd import Crowd, Visit
 from tests.browser.world import World
 
 
@@ -26,3 +29,20 @@ async def browser() -> AsyncIterator[Browser]:
     """Chromium."""
     async with chromium() as running:
         yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def crowd(browser: Browser, world: World) -> Crowd:
+    """Everybody's session."""
+    return Crowd(browser, world)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def visit(crowd: Crowd) -> AsyncIterator[Visit]:
+    """Let people come; they leave at the end of the test, which fails if a page complained of anything."""
+    async with AsyncExitStack() as opened:
+
+        async def come(username: str = "", **options: Any) -> Visitor:
+            return await opened.enter_async_context(crowd.visitor(username, **options))
+
+        yield come

@@ -5,7 +5,7 @@ processes serve the pages of bank a, as behind a load balancer. Sessions at bank
 
     async with World(folder) as world:
         async with world.session("alice") as me: ...
-        await world.kill_primary()
+        async with world.without_primary(): ...
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from fortress.cli.folders import make_folder
 from fortress.cli.gateways import connect_bank, gateway_of
 from fortress.cli.joining import Place, endpoint, make_witness
 from fortress.cli.opening import connect_banks
-from fortress.cli.pairs import HOST, PORTS_OF_BANK, Pair, free_ports
+from fortress.cli.pairs import HOST, NODES, PORTS_OF_BANK, Pair, free_ports
 from fortress.cli.population import OPENING_REFERENCE, Person, make_people
 from fortress.client.client import connect
 from fortress.client.me import Me
@@ -197,10 +197,11 @@ class World:
     async def _start_pages(self) -> None:
         async def start(name: str, child: Child) -> None:
             house = self._house(name.partition("-")[0])
+            kind = "gateway" if house.bank == GATEWAY else "bank"
             with (child.folder / "fortress.toml").open("a", encoding="utf-8") as file:
-                file.write(f'bank = "{house.url}"\nca = "{house.ca}"\n')
+                file.write(f'bank = "{house.url}"\nca = "{house.ca}"\nkind = "{kind}"\n')
             await child.start()
-            self.sites[name] = child.told["address"]
+            self.sites[name] = child.told["url"]
 
         await asyncio.gather(*(start(name, child) for name, child in self._pages.items()))
 
@@ -216,14 +217,24 @@ class World:
         ends = (f"--- {log.name}\n{log.read_text('utf-8', 'replace')[-2000:]}" for log in self._folder.glob("*.log"))
         return "\n".join([*self.said, *ends])
 
-    async def kill_primary(self) -> None:
-        """Kill the primary of bank a, as a crash does; it comes back by itself some seconds later."""
+    @asynccontextmanager
+    async def without_primary(self) -> AsyncIterator[None]:
+        """Kill the primary of bank a, as a crash does, and let nobody take over before the block ends.
+
+        The killed node comes back by itself some seconds later.
+        """
+        await self.wait_paired()
         primary, _ = await self.a.look()
-        child = self.a.children[("node-1", "node-2").index(primary)]
-        os.kill(int((child.folder / MARK_NAME).read_text("ascii")), signal.SIGKILL)
+        killed, standby = self.a.children if primary == NODES[0] else self.a.children[::-1]
+        _signal(standby, signal.SIGSTOP)
+        try:
+            _signal(killed, signal.SIGKILL)
+            yield
+        finally:
+            _signal(standby, signal.SIGCONT)
 
     async def wait_paired(self) -> None:
-        """Wait until both nodes of bank a are there again, with two copies."""
+        """Wait until both nodes of bank a are there, with two copies."""
 
         async def is_paired() -> bool:
             return (await self.a.look())[1] == 2
@@ -263,6 +274,10 @@ class World:
             if opening:
                 await me.deposit(view.number, Money(opening, CURRENCY), reference=OPENING_REFERENCE)
             self.accounts.setdefault(person.username, []).append(Account(person.username, person.bank, view.number))
+
+
+def _signal(child: Child, number: signal.Signals) -> None:
+    os.kill(int((child.folder / MARK_NAME).read_text("ascii")), number)
 
 
 async def until(condition: Callable[[], Awaitable[T]], deadline_s: float = PATIENCE_S) -> T:
