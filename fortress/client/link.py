@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, cast
@@ -59,6 +60,20 @@ OnAnswer = Callable[[int, msgspec.Raw], object]
 OnPush = Callable[[str, msgspec.Raw], object]
 
 
+_of_thread = threading.local()
+
+
+def _read_buffer() -> memoryview:
+    """Give the buffer that all links of this thread share: `buffer_updated` consumes it before it returns.
+
+    So a program that holds many sessions, such as the pages, does not pay 128 KiB for each of them.
+    """
+    buffer: memoryview | None = getattr(_of_thread, "buffer", None)
+    if buffer is None:
+        buffer = _of_thread.buffer = memoryview(bytearray(READ_BUFFER_BYTES))
+    return buffer
+
+
 def _local_answer(error: FortressError) -> tuple[int, msgspec.Raw]:
     refusal = Refusal(error.message, error.facts, error.retry)
     return error.code, msgspec.Raw(msgspec.msgpack.encode(refusal))
@@ -99,7 +114,7 @@ class Link(asyncio.BufferedProtocol):
         )
         self._send_message = self._connection.send_message
         self._transport: asyncio.Transport | None = None
-        self._buffer = memoryview(bytearray(READ_BUFFER_BYTES))
+        self._buffer = _read_buffer()
         self._waiting: dict[int, tuple[OnAnswer, float]] = {}
         self._room = asyncio.Semaphore(OUTSTANDING_MAX)
         self._last_id = 0
