@@ -20,12 +20,14 @@ export interface News {
   error: ApiError | undefined;
   /** For each account the position up to which everything was seen. */
   seen: Record<number, number>;
+  /** The currency of each account. */
+  currencies: Record<number, string>;
 }
 
 const SHOWN_MAX = 50;
 const EACH_MAX = 25;
 const GATHER_MS = 300;
-const NOTHING: News = { whose: "", items: undefined, error: undefined, seen: {} };
+const NOTHING: News = { whose: "", items: undefined, error: undefined, seen: {}, currencies: {} };
 
 export const news = createStore<News>(NOTHING);
 
@@ -83,7 +85,8 @@ async function load(whose: string): Promise<void> {
     const items = merged(now.items ?? [], pages.flat());
     const seen = withNewAccounts(readSeen(whose), accounts.map(({ number }) => number), items);
     writeSeen(whose, seen);
-    news.set({ whose, items, error: undefined, seen });
+    const currencies = Object.fromEntries(accounts.map((account) => [account.number, account.currency]));
+    news.set({ whose, items, error: undefined, seen, currencies });
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     if (news.get().whose === whose) news.set({ ...news.get(), error });
@@ -109,15 +112,29 @@ export function markSeen(): void {
   news.set({ ...news.get(), seen: next });
 }
 
+// An entry that was told is put in; where some may have been missed, or the account is new, all is loaded.
+function hear(event: Shapes["EntryEvent"] | null): void {
+  const now = news.get();
+  const currency = event ? now.currencies[event.account] : undefined;
+  if (event && currency && now.items) {
+    const items = merged([{ account: event.account, currency, entry: event.entry }], now.items);
+    news.set({ ...now, items });
+    return;
+  }
+  clearTimeout(gathering);
+  gathering = setTimeout(loadNews, GATHER_MS);
+}
+
 let gathering: ReturnType<typeof setTimeout> | undefined;
 
 /** Keep the news fresh while something shows them. */
 export function useNews(): void {
-  useEffect(loadNews, []);
-  useEntries(() => {
-    clearTimeout(gathering);
-    gathering = setTimeout(loadNews, GATHER_MS);
-  });
+  useEffect(() => {
+    const { session } = present.get();
+    const isTheirs = session !== null && news.get().whose === `${session.bank}.${session.username}`;
+    if (!isTheirs || !news.get().items) loadNews();
+  }, []);
+  useEntries(hear);
   useEffect(() => {
     const follow = (event: StorageEvent) => {
       const now = news.get();

@@ -21,6 +21,7 @@ export function Notifications() {
   return (
     <CustomerPage title="Notifications" lead="Everything that happens on your accounts, as it happens." narrow>
       <section class="card block" aria-label="Notifications">
+        <h2 class="hidden">What happened lately</h2>
         {now.items === undefined && !now.error && <Skeleton lines={6} />}
         {now.items === undefined && now.error && <Failure error={now.error} retry={loadNews} assurance="Your money is not affected." />}
         {now.items?.length === 0 && (

@@ -54,7 +54,8 @@ export function OpenAccount() {
     }
   };
   return (
-    <CustomerPage title="Open an account" lead="It is yours at once and costs nothing here." narrow back={{ href: "/", label: "Your accounts" }}>
+    <CustomerPage title="Open an account" lead="It is yours at once." narrow back={{ href: "/", label: "Your accounts" }}>
+      <div class="card">
       <Form onSubmit={() => void open()} busy={isBusy} label="Open an account">
         <SelectField
           label="Currency"
@@ -78,6 +79,7 @@ export function OpenAccount() {
           </Button>
         </div>
       </Form>
+      </div>
     </CustomerPage>
   );
 }
