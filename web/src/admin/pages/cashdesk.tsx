@@ -169,7 +169,7 @@ function CheckStep({ account, cash, onBack, onSend }: { account: Account; cash: 
   return (
     <section aria-label="Check">
       <Summary cash={cash} owner={account.owner} />
-      <div class="acts">
+      <div class="form-foot">
         <Button
           kind="primary"
           disabled={sent}

@@ -41,7 +41,7 @@ export function Doubts() {
     { head: "From", cell: (payment) => payment.payer },
     { head: "To", cell: (payment) => payment.payee },
     { head: "Missing", cell: (payment) => payment.missing.join(", ") || <None /> },
-    { head: "Safe to do", cell: adviceOf },
+    { head: "Safe to do", cell: (payment) => <span class="advice">{adviceOf(payment)}</span> },
     ...(hasRole(who, "administrator")
       ? [
           {
