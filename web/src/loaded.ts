@@ -56,9 +56,11 @@ export function useLoaded<T>(
     setState((was) => ({ ...was, isLoading: true }));
     latest.current(mine.signal).then(
       (data) => {
+        if (running.current === mine) running.current = null;
         if (!mine.signal.aborted) setState({ data, error: undefined, isLoading: false, since: Date.now() });
       },
       (error: unknown) => {
+        if (running.current === mine) running.current = null;
         if (mine.signal.aborted) return;
         if (!(error instanceof ApiError)) throw error;
         setState((was) => ({ ...was, error, isLoading: false }));
@@ -75,7 +77,8 @@ export function useLoaded<T>(
 
   useEffect(() => {
     if (!every_ms || skip) return undefined;
-    const timer = setInterval(() => !document.hidden && reload(), every_ms);
+    // what is slower than that is waited for, or it would never come
+    const timer = setInterval(() => !document.hidden && !running.current && reload(), every_ms);
     return () => clearInterval(timer);
   }, [every_ms, skip]);
 
