@@ -41,6 +41,7 @@ class Operation:
         path, query, body: types of what comes in; None: nothing.
         answer: type of what goes out, or a media type for what is no JSON.
         where: at what kind of site it exists.
+        needs_bank: whether it is of no use while the bank does not answer; what says so itself is.
         summary: one sentence.
     """
 
@@ -54,6 +55,7 @@ class Operation:
     query: Any = None
     body: Any = None
     where: Where = "both"
+    needs_bank: bool = True
 
 
 def _get(name: str, url: str, roles: tuple[str, ...], answer: Any, summary: str, **more: Any) -> Operation:
@@ -107,10 +109,10 @@ CUSTOMER: Final = (
 )  # fmt: skip
 
 ADMINISTRATION: Final = (
-    _get("cluster", "/api/admin/cluster", STAFF, admin.Cluster, "Tell how the nodes are."),
-    _get("cluster_stream", "/api/admin/stream", STAFF, EVENT_STREAM, "Be told how the nodes are, once a second."),
-    _get("samples", "/api/admin/samples", STAFF, admin.Samples, "Give rate and latency of the last ten minutes."),
-    _get("events", "/api/admin/events", STAFF, admin.EventList, "List what happened to the nodes."),
+    _get("cluster", "/api/admin/cluster", STAFF, admin.Cluster, "Tell how the nodes are.", needs_bank=False),
+    _get("cluster_stream", "/api/admin/stream", STAFF, EVENT_STREAM, "Be told how the nodes are, once a second.", needs_bank=False),
+    _get("samples", "/api/admin/samples", STAFF, admin.Samples, "Give rate and latency of the last ten minutes.", needs_bank=False),
+    _get("events", "/api/admin/events", STAFF, admin.EventList, "List what happened to the nodes.", needs_bank=False),
     _get("users", "/api/admin/users", STAFF, admin.UserList, "Page through the customers.", query=admin.Page),
     _get("user", _USER, STAFF, admin.User, "Read one customer.", path=admin.UserPath),
     _post("invite", "/api/admin/invitations", ADMINISTRATORS, admin.InvitationCode, "Make a code with which somebody registers.", body=admin.Invitation),
@@ -140,8 +142,8 @@ ADMINISTRATION: Final = (
     _get("windows", "/api/admin/windows", STAFF, admin.WindowList, "List settlement windows.", where="gateway"),
     _get("window", "/api/admin/windows/{number}", STAFF, admin.Window, "Report one window and compare it with the banks' books.", path=admin.WindowPath, where="gateway"),
     _post("close_window", "/api/admin/windows/close", ADMINISTRATORS, shapes.Done, "Close the open window.", body=admin.Command, where="gateway"),
-    _get("lab", "/api/lab", STAFF, admin.LabView, "Show all processes of the demo.", where="demo"),
-    _post("lab_act", "/api/lab/{name}", ADMINISTRATORS, shapes.Done, "Kill, stop, wake or cut off a process of the demo.", path=admin.LabPath, body=admin.LabAct, where="demo"),
+    _get("lab", "/api/lab", STAFF, admin.LabView, "Show all processes of the demo.", where="demo", needs_bank=False),
+    _post("lab_act", "/api/lab/{name}", ADMINISTRATORS, shapes.Done, "Kill, stop, wake or cut off a process of the demo.", path=admin.LabPath, body=admin.LabAct, where="demo", needs_bank=False),
 )  # fmt: skip
 
 OPERATIONS: Final[Sequence[Operation]] = (*SESSION, *CUSTOMER, *ADMINISTRATION)

@@ -25,7 +25,7 @@ import msgspec
 
 from fortress.client.client import Client
 from fortress.client.me import Me
-from fortress.errors import AuthenticationError, Busy, FortressError, NotSignedIn, TokenRejected
+from fortress.errors import AuthenticationError, Busy, FortressError, NotSignedIn, RetryableError, TokenRejected
 from fortress.web.call import Context
 from fortress.web.limits import Allowance
 
@@ -44,6 +44,8 @@ RENEW_AFTER: Final = 0.4
 SKEW_S_MAX: Final = 60
 """A token that ended longer ago by this clock is refused without asking the bank."""
 SWEEP_S: Final = 5.0
+ALIVE_S_MAX: Final = 1.0
+"""How long the bank is asked whether a session is alive, where what is asked for needs no bank."""
 
 
 class Claims(msgspec.Struct, frozen=True):
@@ -118,7 +120,9 @@ class Sessions:
         return len(self._seats)
 
     @asynccontextmanager
-    async def lease(self, token: str, agent: str, *, address: str = "", renews: bool = True) -> AsyncIterator[Lease]:
+    async def lease(
+        self, token: str, agent: str, *, address: str = "", renews: bool = True, needs_bank: bool = True
+    ) -> AsyncIterator[Lease]:
         """Give the session of a token, for as long as the block lasts.
 
         Args:
@@ -126,6 +130,8 @@ class Sessions:
             agent: what the session is called in the bank's list.
             address: whence it comes; empty: its wrong tokens are not counted.
             renews: whether the browser may get a newer token.
+            needs_bank: refuse while the bank cannot be asked whether the session is alive. What is shown without the
+                bank, such as that it does not answer, is shown to whoever was signed in when it was asked last.
 
         Raises:
             TokenRejected: it is none, or expired, or its session was ended.
@@ -144,7 +150,7 @@ class Sessions:
         seat.users += 1
         seat.used_s = time.monotonic()
         try:
-            await self._check_alive(seat)
+            await self._check_alive(seat, needs_bank=needs_bank)
             yield Lease(seat, await self._renewed(seat, claims) if renews else "")
         except (TokenRejected, NotSignedIn):
             self.drop(seat.session)
@@ -244,10 +250,16 @@ class Sessions:
         while len(self._tokens) > TOKENS_MAX_FACTOR * self._context.settings.sessions_max:
             self._tokens.popitem(last=False)
 
-    async def _check_alive(self, seat: Seat) -> None:
+    async def _check_alive(self, seat: Seat, *, needs_bank: bool) -> None:
         """Ask the bank about a session whose connection is gone."""
-        if not seat.me.is_connected:
+        if seat.me.is_connected:
+            return
+        if needs_bank:
             await seat.me.whoami()
+            return
+        with suppress(TimeoutError, RetryableError):
+            async with asyncio.timeout(ALIVE_S_MAX):
+                await seat.me.whoami()
 
     async def _renewed(self, seat: Seat, claims: Claims) -> str:
         """Give a newer token if the browser's has come of age."""

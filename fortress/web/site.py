@@ -295,8 +295,10 @@ class Site:
         agent = session_handlers.agent_of(address, request.headers.get("User-Agent", "")[:AGENT_LENGTH_MAX])
         sessions = self.context.shared(Sessions)
         # what is read does not keep a session alive: open pages read by themselves, also where nobody sits any more
-        renews = operation.method != "GET"
-        async with sessions.lease(credential.token, agent, address=address, renews=renews) as lease:
+        needs_bank = operation.needs_bank
+        renews = operation.method != "GET" and needs_bank
+        lasting = sessions.lease(credential.token, agent, address=address, renews=renews, needs_bank=needs_bank)
+        async with lasting as lease:
             _check_roles(operation, lease.seat.me)
             return await self._handle(operation, request, credential, lease)
 

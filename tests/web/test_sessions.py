@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from fortress.errors import Busy, TokenRejected
+from fortress.errors import Busy, NotSignedIn, TokenRejected
+from fortress.protocol.sessions import Logout
 from fortress.web import sessions as module
 from fortress.web.sessions import Sessions, claims_of
 from tests.server.banks import World
@@ -176,3 +177,25 @@ async def test_two_processes_answer_one_session_in_turns(world: World) -> None:
         assert (await at_two.get("/api/session"))["username"] == "alice"
         assert (await at_two.ask("DELETE", "/api/session"))[0] == 200
         assert (await browser.ask("GET", "/api/session"))[0] == 401
+
+
+async def test_what_needs_no_bank_is_shown_without_it(
+    world: World, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That the bank does not answer, for one; but to nobody whose session the bank has ended."""
+    monkeypatch.setattr(module, "ALIVE_S_MAX", 10.0)
+    ada, bob = await token_of(world, "ada"), await token_of(world, "bob")
+    for token in (ada, bob):
+        async with sessions.lease(token, "test") as lease:
+            me = lease.seat.me
+    await me.administration._calls.call("logout", Logout())
+    await until(lambda: not me.is_connected, "the bank ends the connection")
+    with pytest.raises((TokenRejected, NotSignedIn)):
+        async with sessions.lease(bob, "test", needs_bank=False):
+            raise AssertionError("this session is over")
+    monkeypatch.setattr(module, "ALIVE_S_MAX", 0.05)
+    await world.process.stop(deadline_s=2)
+    async with sessions.lease(ada, "test", needs_bank=False, renews=False) as lease:
+        await until(lambda: not lease.seat.me.is_connected, "the bank is gone")
+    async with sessions.lease(ada, "test", needs_bank=False, renews=False) as lease:
+        assert lease.seat.me.username == "ada"
