@@ -35,10 +35,15 @@ export function Banner() {
       announce(`${WORDS[state]} Shown: ${formatTime(lastAnswer(), "clock")}.`);
     }, BRIEF_MS);
     // without anything else to ask, ask who we are: the answer tells whether the bank is back
-    const probe = setInterval(() => void refresh(), PROBE_MS);
+    let probe: ReturnType<typeof setTimeout> | undefined;
+    const askLater = (): void => {
+      probe = setTimeout(() => void refresh().then(() => probe && askLater()), PROBE_MS);
+    };
+    askLater();
     return () => {
       clearTimeout(delay);
-      clearInterval(probe);
+      clearTimeout(probe);
+      probe = undefined;
     };
   }, [state]);
   if (state === "ok" || !isShown) return null;

@@ -4,7 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import { Button } from "./components/Button";
 import { Icon, type IconName } from "./components/Icon";
 import { toast } from "./components/Toast";
-import { place, type Route } from "./router";
+import { go, place, type Route } from "./router";
 import { hasRole, present, signOut, site } from "./session";
 import { createStore, useStore } from "./store";
 import { setTheme, theme, type Theme } from "./theme";
@@ -60,10 +60,13 @@ function Person({ name }: { name: string }) {
   const [isBusy, setBusy] = useState(false);
   const leave = (): void => {
     setBusy(true);
-    signOut().catch(() => {
-      setBusy(false);
-      toast("The bank does not answer, so you are still signed in. Try again.", "danger");
-    });
+    signOut().then(
+      () => go("/", { replace: true }),
+      () => {
+        setBusy(false);
+        toast("The bank does not answer, so you are still signed in. Try again.", "danger");
+      },
+    );
   };
   return (
     <div class="person">

@@ -27,12 +27,14 @@ const RENEW_AFTER = 0.5;
 const WARN_BEFORE = 1 / 6;
 const WARN_BEFORE_MS_MAX = 120_000;
 const TIMER_MS_MAX = 2 ** 31 - 1;
+const LEFT_MS_MIN = 500;
+const REFRESH_MS = 5000;
 
 const tabs = new BroadcastChannel("fortress");
 const atEnd: (() => void)[] = [];
 
-let heard_ms = 0;
-let span_ms = 0;
+let end_ms = 0;
+let life_ms = 0;
 let timer: ReturnType<typeof setTimeout> | undefined;
 let isRenewing = false;
 
@@ -41,14 +43,15 @@ export function whenEnded(then: () => void): void {
   atEnd.push(then);
 }
 
-/** When the session ends if nobody does anything, and when to warn of it; milliseconds of this device's clock. */
+/** When the session ends if nobody does anything, once that is near; milliseconds of this device's clock. */
 export const warning = createStore<number | null>(null);
 
 function enter(session: Session): void {
-  const left = Date.parse(session.expires) - serverNow();
-  heard_ms = Date.now();
-  span_ms = Math.max(left, 1000);
-  warning.set(null);
+  const left_ms = Math.max(Date.parse(session.expires) - serverNow(), LEFT_MS_MIN);
+  const isSame = present.get().session?.username === session.username;
+  // seen for the first time it may be half over; a renewal then shows how long it is
+  life_ms = isSame ? Math.max(life_ms, left_ms) : left_ms;
+  end_ms = Date.now() + left_ms;
   present.set({ state: "in", session, ended: "" });
   schedule();
 }
@@ -61,24 +64,15 @@ function leave(ended: Present["ended"]): void {
   if (was === "in") for (const then of atEnd) then();
 }
 
+/** Ask again before the warning, as another tab may have renewed it, and after the end. */
 function schedule(): void {
   clearTimeout(timer);
-  const end = heard_ms + span_ms;
-  const warn = end - Math.min(span_ms * WARN_BEFORE, WARN_BEFORE_MS_MAX);
   const now = Date.now();
-  const next = now < warn ? warn : end + 500;
-  timer = setTimeout(() => (Date.now() < end ? warnOf(end) : void refresh()), Math.min(next - now, TIMER_MS_MAX));
-}
-
-function warnOf(end: number): void {
-  // another tab may have renewed meanwhile; only the server knows
-  void refresh().then(() => {
-    if (present.get().state === "in" && Date.now() + (end - heard_ms) > 0 && heard_ms + span_ms <= end + 1000) {
-      warning.set(heard_ms + span_ms);
-      clearTimeout(timer);
-      timer = setTimeout(() => void refresh(), Math.max(heard_ms + span_ms - Date.now() + 500, 500));
-    }
-  });
+  const warn = end_ms - Math.min(life_ms * WARN_BEFORE, WARN_BEFORE_MS_MAX);
+  const isNear = now >= warn;
+  warning.set(isNear ? end_ms : null);
+  const wait_ms = (isNear ? end_ms : warn) - now + LEFT_MS_MIN;
+  timer = setTimeout(() => void refresh(), Math.min(wait_ms, TIMER_MS_MAX));
 }
 
 /** Ask the server who is signed in. */
@@ -89,7 +83,10 @@ export async function refresh(): Promise<void> {
     if (!(error instanceof ApiError)) throw error;
     if (error.status === 401) leave(present.get().state === "in" ? "expired" : present.get().ended);
     else if (present.get().state !== "in") present.set({ state: "unreachable", session: null, ended: "" });
-    else timer = setTimeout(() => void refresh(), 5000);
+    else {
+      clearTimeout(timer);
+      timer = setTimeout(() => void refresh(), REFRESH_MS);
+    }
   }
 }
 
@@ -125,22 +122,27 @@ export async function renew(): Promise<void> {
   }
 }
 
-/** Sign out, for good; what this device kept of the session is forgotten even if the bank cannot be told. */
+/** Sign out, for good; rejects if the bank could not be told, and then one is still signed in. */
 export async function signOut(): Promise<void> {
-  await api.delete("/api/session", { patience_ms: 10_000 });
+  try {
+    await api.delete("/api/session", { patience_ms: 10_000 });
+  } catch (error) {
+    // it was over already
+    if (!(error instanceof ApiError) || error.status !== 401) throw error;
+  }
   leave("signed_out");
   tabs.postMessage("changed");
 }
 
 function onActivity(): void {
-  if (present.get().state === "in" && Date.now() - heard_ms > span_ms * RENEW_AFTER) void renew();
+  if (present.get().state === "in" && end_ms - Date.now() < life_ms * RENEW_AFTER) void renew();
 }
 
 for (const kind of ["pointerdown", "keydown"]) addEventListener(kind, onActivity, { passive: true, capture: true });
 
 // a tab that slept has no running timers
 document.addEventListener("visibilitychange", () => {
-  if (!document.hidden && present.get().state === "in" && Date.now() > heard_ms + span_ms) void refresh();
+  if (!document.hidden && present.get().state === "in" && Date.now() > end_ms) void refresh();
 });
 
 tabs.onmessage = () => {

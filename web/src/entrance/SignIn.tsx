@@ -12,7 +12,7 @@ import { PasswordField } from "./PasswordField";
 
 const ENDED: Record<Present["ended"], string> = {
   "": "",
-  expired: "Your session has ended. Sign in to go on where you were.",
+  expired: "You were signed out, as your session has ended. Sign in to go on where you were.",
   signed_out: "You are signed out.",
   elsewhere: "You were signed out in another tab.",
 };
