@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Final, Literal
 from fortress.cli import chaos
 from fortress.cli.cables import is_cut
 from fortress.cli.joining import endpoint
+from fortress.cli.misuse import Misuse
 from fortress.client import address as addresses
 from fortress.client.client import connect
-from fortress.errors import FortressError
+from fortress.errors import FortressError, MessageInvalid, Unreachable
 from fortress.web import administration as admin
 from fortress.web.call import NotFound
 from fortress.web.cluster import Observer
@@ -96,11 +97,16 @@ class DemoLaboratory:
 
         Raises:
             NotFound: there is no process of this name.
-            FortressError: it has ended already, or it has no cable to be cut.
+            MessageInvalid: it has ended already, or it has no cable to be cut.
         """
         if name not in await asyncio.to_thread(self._folders):
             raise NotFound(f"no process of this demo is called {name!r}")
-        await asyncio.to_thread(chaos.act, self._demo / name, act)
+        try:
+            await asyncio.to_thread(chaos.act, self._demo / name, act)
+        except Unreachable as exc:
+            raise MessageInvalid(f"{name} has ended, and starts again by itself", {"field": "name"}) from exc
+        except Misuse as exc:
+            raise MessageInvalid(f"{name} has no cable to another node", {"field": "act"}) from exc
 
     async def close(self) -> None:
         """Ask no more."""

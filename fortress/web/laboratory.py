@@ -39,6 +39,8 @@ class NewestPayment:
 
     async def find(self, me: Me) -> PaymentView | None:
         """Give it with its steps at all sides that answer; takes a bounded time, also while nobody answers."""
+        if not me.is_connected:
+            return self._last
         try:
             async with asyncio.timeout(LOOK_S_MAX):
                 self._last = await self._find(me) or self._last

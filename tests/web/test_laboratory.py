@@ -45,6 +45,7 @@ class Books(Calls):
     def __init__(self) -> None:
         self.bank = "a"
         self.position = 0
+        self.is_gone = False
         self.asked: list[str] = []
         self.error: FortressError | None = None
         self.hangs = ""
@@ -68,6 +69,18 @@ class Books(Calls):
         return view(fields.id, STEP, *([PaymentStep("gateway", "decided", 1, 5)] if fields.everywhere else []))
 
 
+class Someone(Me):
+    """A session at those books."""
+
+    def __init__(self, books: Books) -> None:
+        super().__init__(books)
+        self.books = books
+
+    @property
+    def is_connected(self) -> bool:
+        return not self.books.is_gone
+
+
 class Shown:
     """A laboratory with one process."""
 
@@ -86,7 +99,7 @@ class Shown:
 
 
 async def look(books: Books, context: Any) -> admin.LabView:
-    found: admin.LabView = await ask(HANDLERS["lab"], "lab", Me(books), context)
+    found: admin.LabView = await ask(HANDLERS["lab"], "lab", Someone(books), context)
     return found
 
 
@@ -116,6 +129,8 @@ async def test_a_side_that_hangs_hides_nothing(monkeypatch: pytest.MonkeyPatch) 
     assert found.payment is not None and [step.bank for step in found.payment.steps] == ["a"]
     books.error = Unreachable()
     assert (await look(books, context)).payment == found.payment
+    books.is_gone, asked = True, len(books.asked)
+    assert (await look(books, context)).payment == found.payment and len(books.asked) == asked
 
 
 async def test_a_bank_without_payments_shows_none() -> None:
@@ -130,9 +145,9 @@ async def test_a_process_is_hit_as_the_port_says() -> None:
     shown = Shown()
     given: dict[str, Any] = {"path": {"name": "a-1"}, "body": {"act": "kill"}}
     context = context_of("a", laboratory=shown)
-    await ask(HANDLERS["lab_act"], "lab_act", Me(Books()), context, **given)
+    await ask(HANDLERS["lab_act"], "lab_act", Someone(Books()), context, **given)
     assert shown.acts == [("a-1", "kill")]
     with pytest.raises(NotFound):
-        await ask(HANDLERS["lab_act"], "lab_act", Me(Books()), context_of("a"), **given)
+        await ask(HANDLERS["lab_act"], "lab_act", Someone(Books()), context_of("a"), **given)
     await context.close()
     assert shown.is_closed
