@@ -9,7 +9,7 @@ PARALLEL := --numprocesses $(WORKERS) --dist loadfile
 FUZZ_S ?= 60
 SIMULATE_S ?= 600
 WORLDS ?= 500000
-BENCHES := transfers batches logins balances growth memory peers failover payments pages
+BENCHES := transfers batches logins balances growth memory peers failover payments pages streams
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
