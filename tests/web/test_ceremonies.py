@@ -98,7 +98,7 @@ async def change(browser: Browser, old: bytes) -> list[dict[str, Any]]:
     return said
 
 
-async def test_a_new_password_ends_all_tokens_of_before_but_its_own(browser: Browser, site: Site) -> None:
+async def test_a_new_password_ends_all_tokens_of_before_but_its_own(world: World, site: Site, browser: Browser) -> None:
     """Who changes it goes on by the ticket; a cookie stolen before is good for nothing."""
     await browser.sign_in("alice")
     thief = browser.twin(site)
@@ -107,28 +107,9 @@ async def test_a_new_password_ends_all_tokens_of_before_but_its_own(browser: Bro
     await browser.exchange(said[-1])
     assert (await browser.get("/api/session"))["username"] == "alice"
     assert (await browser.prove("alice", NEW))["type"] == "ticket"
-    async with paging_twin(site) as other:
+    async with paging(world) as other:
         status, problem = await thief.twin(other).ask("GET", "/api/session")
     assert (status, problem["code"]) == (401, "FT-2005")
-
-
-def paging_twin(site: Site) -> Any:
-    """Another process before the same bank."""
-    from contextlib import asynccontextmanager
-    from dataclasses import replace
-
-    from fortress.web.assets import Assets
-
-    @asynccontextmanager
-    async def paging() -> AsyncIterator[Site]:
-        other = Site(replace(site.context, _shared={}), Assets(Path("/nowhere")))
-        await other.start()
-        try:
-            yield other
-        finally:
-            await other.stop()
-
-    return paging()
 
 
 async def test_the_old_password_must_be_right_and_somebody_signed_in(browser: Browser) -> None:
@@ -238,6 +219,22 @@ async def test_who_fails_too_often_waits_and_others_do_not(world: World, monkeyp
                     said = await ceremony.ask(type="login_finish", proof="1" * 64)
             told.append(said["status"])
         assert told == [401, 401, 429]
+        assert (await browser.prove("alice"))["type"] == "ticket"
+
+
+async def test_nobody_is_kept_out_by_the_failures_of_others(tmp_path: Path) -> None:
+    """All come to the bank from the address of the pages; where that is named as a path, each login counts alone."""
+    flags = {"server__paths": "127.0.0.1", "login__failures_before_delay": "1"}
+    async with (
+        banking(tmp_path / "bank", **flags) as world,
+        paging(world, ceremonies_per_minute=100) as site,
+        browsing(site) as browser,
+    ):
+        for number in range(12):  # ten times as many as one login may have
+            assert (await browser.prove(f"nobody{number}", WRONG))["code"] == "FT-2001"
+        assert (await browser.prove("bob", WRONG))["code"] == "FT-2001"
+        throttled = await browser.prove("bob")
+        assert (throttled["status"], throttled["code"]) == (429, "FT-2006")
         assert (await browser.prove("alice"))["type"] == "ticket"
 
 
