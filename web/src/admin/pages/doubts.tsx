@@ -1,10 +1,11 @@
 /** Payments between banks that are not decided everywhere: how old, who is missing, what may safely be done. */
 
 import { useState } from "preact/hooks";
-import { Amount, Button, ChoiceField, type Column, Facts, Notice, Page, sentence } from "../../components";
+import { Amount, Button, ChoiceField, type Column, Empty, Facts, Notice, Page, sentence } from "../../components";
 import { ActDialog } from "../acts";
 import { calls } from "../calls";
 import { useLoaded } from "../../loaded";
+import { serverNow } from "../../time";
 import { Moment, None, Panel, ShortId, shortOf } from "../parts";
 import { Rows } from "../rows";
 import { Timeline } from "../timeline";
@@ -19,7 +20,12 @@ const actOf = (payment: Payment): string => payment.act.split(":")[0]?.trim() ??
 
 const adviceOf = (payment: Payment): string => sentence(payment.act.replace(/^none\b/, "nothing") || "wait");
 
-const ageOf = (payment: Payment): string => span((Date.now() - Date.parse(payment.time)) / 1000);
+const STUCK_MS = 5_000;
+
+/** Whether a payment has been under way for so long that somebody should look. */
+export const isStuck = (payment: Payment): boolean => serverNow() - Date.parse(payment.time) > STUCK_MS;
+
+const ageOf = (payment: Payment): string => span((serverNow() - Date.parse(payment.time)) / 1000);
 
 export function Doubts() {
   const who = useWho();
@@ -59,8 +65,25 @@ export function Doubts() {
     <Page title="Payments in doubt"
       lead="Most of these end by themselves within seconds, as soon as the missing bank or the gateway answers. Money on hold stays on hold until then; none is lost."
     >
-      <Panel name="Payments" hidden shown={shown} empty={(data) => (data.payments.length ? "" : "Every payment is decided everywhere.")}>
-        {(data) => <Rows caption="Payments in doubt" columns={columns} rows={data.payments} keyOf={(payment) => payment.id} />}
+      <Panel
+        name="Payments"
+        hidden
+        shown={shown}
+        empty={(data) => (data.payments.length ? "" : "Every payment is decided everywhere.")}
+      >
+        {(data) => {
+          const stuck = data.payments.filter(isStuck);
+          const young = data.payments.length - stuck.length;
+          return (
+            <>
+              {stuck.length === 0 && <Empty words="No payment is stuck." />}
+              {stuck.length > 0 && (
+                <Rows caption="Payments in doubt" columns={columns} rows={stuck} keyOf={(payment) => payment.id} />
+              )}
+              {young > 0 && <p class="quiet">{young} under way, begun in the last five seconds.</p>}
+            </>
+          );
+        }}
       </Panel>
       {open && <Follow payment={open} />}
       {ending && <EndDialog payment={ending} onClose={() => setEnding(null)} onDone={shown.reload} />}

@@ -4,6 +4,7 @@ import { Page } from "../../components";
 import { useLoaded } from "../../loaded";
 import { useCluster } from "../cluster";
 import { calls } from "../calls";
+import { isStuck } from "./doubts";
 import { EventRows } from "./events";
 import { NodeCards } from "../nodes";
 import { Headline, Panel } from "../parts";
@@ -43,7 +44,7 @@ function ToDo() {
       {mayApprove && (
         <Waiting count={others ?? null} one="request waits for you" many="requests wait for you" to="/admin/approvals" />
       )}
-      <Waiting count={doubts.data?.payments.length ?? null} one="payment in doubt" many="payments in doubt" to="/admin/doubts" />
+      <Waiting count={doubts.data?.payments.filter(isStuck).length ?? null} one="payment in doubt" many="payments in doubt" to="/admin/doubts" />
     </ul>
   );
 }
@@ -70,7 +71,7 @@ export function Overview() {
         empty={(data) => (data.events.length ? "" : "Nothing happened to the nodes yet.")}
         after={<a href="/admin/events">All events</a>}
       >
-        {(data) => <EventRows events={data.events.slice(-EVENTS_SHOWN)} />}
+        {(data) => <EventRows events={data.events} most={EVENTS_SHOWN} />}
       </Panel>
     </Page>
   );
