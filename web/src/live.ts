@@ -9,48 +9,12 @@
 import { useEffect, useRef } from "preact/hooks";
 import type { Shapes } from "./api";
 import { seen } from "./connection";
+import { EventParser, type Message } from "./events";
 import { refresh } from "./session";
 
 const SILENCE_MS = 40_000;
 const HIDDEN_MS = 10_000;
 const PAUSES_MS = [250, 500, 1000, 2000, 5000];
-
-export interface Message {
-  event: string;
-  data: string;
-}
-
-/** Take a stream apart as the HTML standard says ("event stream interpretation"). */
-export class EventParser {
-  /** The last id told. */
-  id = "";
-  #rest = "";
-  #event = "";
-  #data: string[] = [];
-
-  /** Give the events that are whole now. */
-  receive(text: string): Message[] {
-    const lines = (this.#rest + text).split(/\r\n|\n|\r(?!$)/);
-    this.#rest = lines.pop() ?? "";
-    return lines.flatMap((line) => this.#line(line));
-  }
-
-  #line(line: string): Message[] {
-    if (line === "") {
-      const message = { event: this.#event || "message", data: this.#data.join("\n") };
-      const isWhole = this.#data.length > 0;
-      this.#event = "";
-      this.#data = [];
-      return isWhole ? [message] : [];
-    }
-    const [field = "", ...more] = line.split(":");
-    const value = more.join(":").replace(/^ /, "");
-    if (field === "event") this.#event = value;
-    else if (field === "data") this.#data.push(value);
-    else if (field === "id") this.id = value;
-    return [];
-  }
-}
 
 /** Listen to a stream until the function given back is called. `resync`: something may have been missed. */
 export function listen(url: string, onMessage: (message: Message) => void, resync: () => void): () => void {
