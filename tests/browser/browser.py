@@ -35,6 +35,7 @@ ARGUMENTS: Final = (
 ).split()
 AXE: Final = Path(__file__).resolve().parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
 RULES: Final = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
+COLOUR_RULES: Final = ("color-contrast", "link-in-text-block")
 WAIT_MS_MAX: Final = 30_000
 DESKTOP: Final = (1280, 800)
 PHONE: Final = (390, 844)
@@ -167,6 +168,8 @@ class Visitor:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for page in self.context.pages:
+            await page.unroute_all(behavior="ignoreErrors")
         await self.context.close()
         if kind is None:
             assert self.complaints == []
@@ -207,12 +210,12 @@ class Visitor:
         socket.on("framereceived", lambda frame: self.traffic.hear("<", frame))
 
 
-async def barriers(page: Page) -> list[str]:
+async def barriers(page: Page, *, only_colours: bool = False) -> list[str]:
     """Let axe-core look for what keeps people out; what is found, each with where it is."""
     if not AXE.exists():
         raise RuntimeError(f"{AXE} is missing; run: npm --prefix web ci")
     await page.evaluate(AXE.read_text("utf-8"))
-    options = {"runOnly": list(RULES), "resultTypes": ["violations"]}
+    options = {"runOnly": list(COLOUR_RULES if only_colours else RULES), "resultTypes": ["violations"]}
     found = await page.evaluate("(options) => axe.run(document, options)", options)
     return [
         f"{page.url}: {rule['id']} ({rule['help']}): {node['html'][:200]} {node['failureSummary']}"

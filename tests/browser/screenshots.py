@@ -33,7 +33,9 @@ async def take(crowd: Crowd, view: View, folder: Path) -> list[str]:
                 await page.emulate_media(color_scheme=theme)
                 await page.set_viewport_size({"width": width, "height": height})
                 path = folder / f"{view.name}-{look}.png"
-                await page.screenshot(path=path, full_page=True, animations="disabled")
+                # what stands on top of a page covers the window, not the whole page
+                is_whole = not await page.get_by_role("dialog").count()
+                await page.screenshot(path=path, full_page=is_whole, animations="disabled")
             found = [*await too_wide(page), *visitor.complaints]
             visitor.complaints.clear()
     except Exception as error:

@@ -48,7 +48,11 @@ class View:
         numbers = {name: accounts[0].number for name, accounts in world.accounts.items()}
         await visitor.go(self.path.format(**numbers))
         await expect(visitor.page.get_by_role("heading", level=1)).to_be_visible()
-        if self.prepare not in BEFORE:
+        if self.prepare is _slow:
+            await expect(visitor.page.get_by_text("Loading…").first).to_have_css("opacity", "1")
+        elif self.prepare is _switching:
+            await expect(acts.banner(visitor.page)).to_be_visible()
+        elif self.prepare not in BEFORE:
             await self.prepare(visitor, world)
         if not self.is_loading:
             await expect(visitor.page.locator("[aria-busy=true]")).to_have_count(0)
@@ -84,14 +88,20 @@ async def _switching(visitor: Visitor, _world: World) -> None:
     await visitor.page.route(re.compile(r"/api/(accounts|stream|payments)"), fail)
 
 
-BEFORE = (_slow, _broken, _switching)
+async def _month(visitor: Visitor, _world: World) -> None:
+    """Balances of thirty days; the world is only some seconds old."""
+    points = [{"day": f"2026-06-{day:02}", "balance": str(1_000_00 - day * 17_31 % 400_00)} for day in range(1, 31)]
+
+    async def answer(route: Route) -> None:
+        await route.fulfill(json={"currency": "EUR", "points": points})
+
+    await visitor.page.route("**/api/accounts/*/balances**", answer)
+
+
+BEFORE = (_slow, _broken, _switching, _month)
 
 
 # --- what happens on it ----------------------------------------------------------------------------------------------
-async def _skeleton(visitor: Visitor, world: World) -> None:
-    await expect(visitor.page.get_by_text("Loading…").first).to_be_attached()
-
-
 async def _wrong_password(visitor: Visitor, _world: World) -> None:
     await acts.try_to_sign_in(visitor.page, "nobody-here", "walnut-violet-harbor")
     await expect(visitor.page.get_by_role("alert")).to_be_visible()
@@ -143,6 +153,13 @@ async def _unanswered(visitor: Visitor, _world: World) -> None:
     await acts.outcome(visitor.page, "We do not know yet")
 
 
+async def _in_progress(visitor: Visitor, world: World) -> None:
+    await _unanswered(visitor, world)
+    await visitor.go("/")
+    await acts.home_shown(visitor.page)
+    await expect(visitor.page.get_by_role("region", name="In progress")).to_be_visible()
+
+
 async def _password_form(visitor: Visitor, _world: World) -> None:
     await visitor.page.get_by_role("button", name="Change password").click()
     await expect(visitor.page.get_by_label("Present password")).to_be_visible()
@@ -159,18 +176,18 @@ async def _banner_over_home(visitor: Visitor, world: World) -> None:
     await _banner(visitor, world)
 
 
+async def _month_as_table(visitor: Visitor, world: World) -> None:
+    await _month(visitor, world)
+    await visitor.page.reload()
+    await visitor.page.get_by_role("button", name="Show as table").click()
+    await expect(visitor.page.get_by_role("table").first).to_be_visible()
+
+
 def _clicked(*buttons: str) -> Prepare:
     async def click(visitor: Visitor, _world: World) -> None:
         for name in buttons:
             await visitor.page.get_by_role("main").get_by_role("button", name=name, exact=True).first.click()
         await expect(visitor.page.get_by_role("dialog")).to_be_visible()
-
-    return click
-
-
-def _opened(button: str) -> Prepare:
-    async def click(visitor: Visitor, _world: World) -> None:
-        await visitor.page.get_by_role("button", name=button).click()
 
     return click
 
@@ -191,7 +208,8 @@ VIEWS = (
     View("register", "", "/register"),
     View("register-incomplete", "", "/register", _incomplete),
     View("home", "alice", "/"),
-    View("home-curve-as-table", "alice", "/", _opened("Show as table")),
+    View("home-curve", "alice", "/", _month),
+    View("home-curve-as-table", "alice", "/", _month_as_table),
     View("home-loading", "alice", "/", _slow, is_loading=True),
     View("home-broken", "alice", "/", _broken),
     View("home-switching", "alice", "/", _switching, is_loading=True),
@@ -204,8 +222,8 @@ VIEWS = (
     View("send-check", "alice", "/send", _to_check),
     View("payment-done", "alice", "/send", _paid),
     View("payment-refused", "carol", "/send", _refused),
-    View("payment-unknown", "dora", "/send", _unanswered, is_loading=True),
-    View("in-progress", "dora", "/", _unanswered, is_loading=True),
+    View("payment-unknown", "emil", "/send", _unanswered, is_loading=True),
+    View("in-progress", "dora", "/send", _in_progress, is_loading=True),
     View("activity", "alice", "/activity"),
     View("activity-empty", "nora", "/activity"),
     View("activity-filter", "alice", "/activity", _clicked("Filter")),
@@ -235,6 +253,7 @@ VIEWS = (
     View("admin-books", "ada", "/admin/books"),
     View("admin-trail", "ada", "/admin/trail"),
     View("admin-events", "ada", "/admin/events"),
+    View("laboratory", "ada", "/admin/lab"),
     View("teller-cash", "tom", "/admin/cash"),
     View("auditor-overview", "odo", "/admin"),
     View("gateway-overview", "gus", "/admin"),
