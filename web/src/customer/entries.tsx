@@ -37,9 +37,12 @@ function iconOf(entry: Entry): IconName {
   return isOut(entry) ? "arrow_out" : "arrow_in";
 }
 
+/** On the other side of these is an account of the bank itself, whose number says nothing to a customer. */
+const OF_THE_BANK = new Set(["deposit", "withdrawal", "fee"]);
+
 /** Say whom an entry was to or from, by name where this browser knows one. */
 export function partyWords(entry: Entry, { bank, whose }: Whose): string {
-  if (!entry.counterparty) return kindWord(entry.kind);
+  if (!entry.counterparty || OF_THE_BANK.has(entry.kind)) return kindWord(entry.kind);
   const known = knownPayees(whose).find((each) => each.payee === entry.counterparty);
   if (known) return known.name;
   const party = partyOf(entry.counterparty, bank);
@@ -96,11 +99,22 @@ function EntryList({ rows, label, withAccount, isWithinDay = false, ...whose }: 
   );
 }
 
+function Reserved({ entry, currency }: { entry: Entry; currency: string }) {
+  return (
+    <span class="muted">
+      (<Amount minor={entry.amount.replace("-", "")} currency={currency} />)
+    </span>
+  );
+}
+
 function EntryLine({ row, withAccount, isWithinDay, ...whose }: { row: Row; withAccount: boolean; isWithinDay: boolean } & Whose) {
   const { entry, currency } = row;
   const words = partyWords(entry, whose);
   const isLeading = entry.kind in KINDS;
-  const more = [entry.reference || (entry.counterparty ? kindWord(entry.kind) : ""), withAccount && `Account ${grouped(row.account)}`];
+  // what only reserves money stands beside the payment itself, with the same names and sums: say which is which
+  const isBooked = !entry.kind.startsWith("hold");
+  const about = entry.reference || (entry.counterparty && isBooked ? kindWord(entry.kind) : "");
+  const more = [!isBooked && entry.counterparty && kindWord(entry.kind), about, withAccount && `Account ${grouped(row.account)}`];
   return (
     <>
       <span class={`entry-mark ${isOut(entry) ? "entry-out" : "entry-in"}`}>
@@ -122,7 +136,7 @@ function EntryLine({ row, withAccount, isWithinDay, ...whose }: { row: Row; with
         </span>
       </span>
       <span class="entry-sums">
-        {entry.amount !== "0" && <Amount minor={entry.amount} currency={currency} signed />}
+        {entry.amount !== "0" && (isBooked ? <Amount minor={entry.amount} currency={currency} signed /> : <Reserved entry={entry} currency={currency} />)}
         <span class="entry-more">
           <When time={entry.time} style={isWithinDay ? "time" : "both"} />
         </span>
