@@ -5,26 +5,28 @@ import { Button, type Column } from "../components";
 import { None } from "./parts";
 import { Rows } from "./rows";
 import { beginChart, clock, type Chart, type Series } from "./chart";
-import type { Sample } from "./types";
+import type { Event, Sample } from "./types";
 
 const TABLE_STEP = 30;
 
 const secondsOf = (sample: Sample): number => Date.parse(sample.time) / 1000;
 
-/** Times at which the term rose: somebody else became primary. */
-export function failoversOf(samples: Sample[]): number[] {
-  const found: number[] = [];
-  samples.forEach((sample, at) => {
-    const before = samples[at - 1];
-    if (before && before.term > 0 && sample.term > before.term) found.push(secondsOf(sample));
-  });
-  return found;
+const TAKEOVERS: readonly string[] = ["takeover", "switch", "forced"];
+
+/** Times within the samples at which another node became primary; a term rises for other reasons, too. */
+export function failoversOf(samples: Sample[], events: Event[]): number[] {
+  const [first, last] = [samples[0], samples.at(-1)];
+  if (!first || !last) return [];
+  return events
+    .filter((event) => TAKEOVERS.includes(event.event))
+    .map((event) => Date.parse(event.time) / 1000)
+    .filter((time) => time >= secondsOf(first) && time <= secondsOf(last));
 }
 
 type Read = (sample: Sample) => number | null;
 
-export function seriesOf(samples: Sample[], read: Read): Series {
-  return { times: samples.map(secondsOf), values: samples.map(read), failovers: failoversOf(samples) };
+export function seriesOf(samples: Sample[], failovers: number[], read: Read): Series {
+  return { times: samples.map(secondsOf), values: samples.map(read), failovers };
 }
 
 interface LineProps {
@@ -87,13 +89,12 @@ function mean(values: number[]): number {
 }
 
 /** Sum samples up in steps of half a minute, the newest first. */
-export function halves(samples: Sample[]): Half[] {
+export function halves(samples: Sample[], failovers: number[]): Half[] {
   const groups = new Map<number, Sample[]>();
   for (const sample of samples) {
     const from = Math.floor(secondsOf(sample) / TABLE_STEP) * TABLE_STEP;
     groups.set(from, [...(groups.get(from) ?? []), sample]);
   }
-  const failovers = failoversOf(samples);
   return [...groups].reverse().map(([from, members]) => {
     const latencies = members.flatMap((sample) => (sample.latency_ms === null ? [] : [sample.latency_ms]));
     return {
@@ -121,18 +122,19 @@ const COLUMNS: Column<Half>[] = [
   { head: "Failover", cell: (half) => (half.failover ? "Yes" : <None />) },
 ];
 
-export function Rates({ samples }: { samples: Sample[] }) {
+export function Rates({ samples, events }: { samples: Sample[]; events: Event[] }) {
   const [asTable, setAsTable] = useState(false);
   const last = samples.at(-1);
-  const rate = seriesOf(samples, (sample) => sample.entries_per_s);
-  const latency = seriesOf(samples, (sample) => sample.latency_ms);
+  const failovers = failoversOf(samples, events);
+  const rate = seriesOf(samples, failovers, (sample) => sample.entries_per_s);
+  const latency = seriesOf(samples, failovers, (sample) => sample.latency_ms);
   const most = (series: Series) => decimal(Math.max(0, ...series.values.map((value) => value ?? 0)));
-  const marks = rate.failovers.length;
+  const marks = failovers.length;
   const also = marks ? ` ${marks} ${marks === 1 ? "failover" : "failovers"}.` : " No failover.";
   return (
     <div class="rates">
       {asTable ? (
-        <Rows caption="Rate and latency in steps of half a minute" columns={COLUMNS} rows={halves(samples)} keyOf={(half) => String(half.from)} />
+        <Rows caption="Rate and latency in steps of half a minute" columns={COLUMNS} rows={halves(samples, failovers)} keyOf={(half) => String(half.from)} />
       ) : (
         <div class="charts">
           <Line

@@ -4,6 +4,7 @@ import { useState } from "preact/hooks";
 import { announce, Button, Facts, Page } from "../../components";
 import { calls } from "../calls";
 import { useLoaded } from "../../loaded";
+import { formatTime } from "../../time";
 import { ActFailure, Panel, State } from "../parts";
 import { Timeline } from "../timeline";
 import type { LabNode, LabView } from "../types";
@@ -139,12 +140,26 @@ function LabCard({ node, onDone }: { node: LabNode; onDone: () => void }) {
   );
 }
 
+/** A line begins with its time. */
+function Line({ text }: { text: string }) {
+  const [, time, words] = /^(\d{4}-\S+Z) (.*)$/.exec(text) ?? [];
+  if (!time || !words) return <>{text}</>;
+  return (
+    <>
+      <time dateTime={time}>{formatTime(time, "clock")}</time> {words}
+    </>
+  );
+}
+
+/** The newest line first, as the bank tells them. */
 function Log({ lines }: { lines: string[] }) {
   return (
     <div class="log" role="log" aria-label="Log" tabIndex={0}>
       <ol role="list">
-        {[...lines].reverse().map((line, at) => (
-          <li key={lines.length - at}>{line}</li>
+        {lines.map((line) => (
+          <li key={line}>
+            <Line text={line} />
+          </li>
         ))}
       </ol>
     </div>

@@ -63,7 +63,7 @@ export function Overview() {
         {(data) => <NodeCards nodes={data.nodes} reported={data.time} />}
       </Panel>
       <Panel name="Last ten minutes" bare shown={samples} empty={(data) => (data.samples.length ? "" : "Nothing was measured yet. It begins when this page is open.")}>
-        {(data) => <Rates samples={data.samples} />}
+        {(data) => <Rates samples={data.samples} events={events.data?.events ?? []} />}
       </Panel>
       <Panel
         name="What happened last"
