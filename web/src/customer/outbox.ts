@@ -30,6 +30,8 @@ export interface Finding {
   wait_ms: number | null;
 }
 
+/** After so long without an answer it is no longer said that an order is just being sent. */
+const SLOW_MS = 3_000;
 const FIRST_WAIT_MS = 1_000;
 const WAIT_MS_MAX = 10_000;
 const HELD_WAIT_MS = 2_000;
@@ -68,14 +70,16 @@ export class Outbox {
   readonly #orders: Orders;
   readonly #post: Post;
   readonly #sleep: Sleep;
+  readonly #slow_ms: number;
   readonly #running = new Set<string>();
   readonly #end = new AbortController();
   #nudge = new AbortController();
 
-  constructor(orders: Orders, post: Post, sleep: Sleep = sleepOrNudge) {
+  constructor(orders: Orders, post: Post, sleep: Sleep = sleepOrNudge, slow_ms = SLOW_MS) {
     this.#orders = orders;
     this.#post = post;
     this.#sleep = sleep;
+    this.#slow_ms = slow_ms;
   }
 
   /** Go on with all that is not over. */
@@ -149,6 +153,7 @@ export class Outbox {
       const found = await this.#look(kept.order.id).catch(() => null);
       if (found) return found;
     }
+    const slow = setTimeout(() => void this.#sayMore(kept), this.#slow_ms);
     try {
       return findingOf(await this.#post.send(kept.order));
     } catch (error) {
@@ -156,7 +161,15 @@ export class Outbox {
       if (finding.phase !== "unknown") return finding;
       const found = await this.#look(kept.order.id).catch(() => null);
       return found ?? finding;
+    } finally {
+      clearTimeout(slow);
     }
+  }
+
+  // An answer may take as long as other banks take, or never come: meanwhile nobody is told that all goes well.
+  async #sayMore({ order: { id } }: Kept): Promise<void> {
+    const found = await this.#look(id).catch(() => null);
+    if (this.#orders.get(id)?.phase === "sending") this.#orders.move(id, found?.phase === "held" ? "held" : "unknown");
   }
 
   // Null: the bank does not know of it, for sure.
@@ -172,7 +185,7 @@ export class Outbox {
 
 async function locked(name: string, signal: AbortSignal, act: () => Promise<void>): Promise<void> {
   // Not there on pages that are neither https nor localhost, and in old browsers.
-  const locks = (navigator as { locks?: LockManager }).locks;
+  const { locks } = (globalThis.navigator ?? {}) as { locks?: LockManager };
   if (!locks) return act();
   await locks.request(name, { signal }, act);
 }

@@ -35,9 +35,10 @@ export function PaymentPage({ params, query }: PageProps) {
   const payment = useLoaded(
     (signal) => api.get("/api/payments/{id}", { path: { id }, signal, ...(isOpen ? { patience_ms: 0 } : {}) }),
     [id],
-    { live: true },
+    // There is nothing to read before the bank has it.
+    { live: true, skip: kept?.phase === "sending" },
   );
-  const isUnfinished = isOpen ? kept.phase !== "not_sent" : payment.data?.state === "pending";
+  const isUnfinished = isOpen ? kept.phase === "held" || kept.phase === "unknown" : payment.data?.state === "pending";
   useEffect(() => {
     if (!isUnfinished) return undefined;
     const timer = setInterval(() => !document.hidden && payment.reload(), LOOK_MS);
@@ -45,7 +46,7 @@ export function PaymentPage({ params, query }: PageProps) {
   }, [isUnfinished, payment.reload]);
   useEffect(() => {
     // What the outbox learned is newer than what was loaded before.
-    if (kept) payment.reload();
+    if (kept && kept.phase !== "sending") payment.reload();
   }, [kept?.phase]);
   return (
     <CustomerPage title="Payment" narrow shown={id} back={{ href: "/activity", label: "Activity" }}>

@@ -19,7 +19,16 @@ export const KINDS: Record<string, string> = {
   hold_expired: "Hold ran out",
 };
 
-export const kindWord = (kind: string): string => KINDS[kind] ?? plain(kind);
+const OTHER_KINDS: Record<string, string> = {
+  opened: "Account opened",
+  freeze: "Account frozen",
+  unfreeze: "Account free again",
+  close: "Account closed",
+  reopen: "Account open again",
+  set_limits: "Limits changed",
+};
+
+export const kindWord = (kind: string): string => KINDS[kind] ?? OTHER_KINDS[kind] ?? plain(kind);
 
 const PHASES: Record<Phase, { tone: Tone; word: string }> = {
   sending: { tone: "info", word: "Sending" },
