@@ -69,6 +69,17 @@ TOO_WIDE: Final = """
 }
 """
 
+SETTLED: Final = """
+async () => {
+  const frame = () => new Promise((resolve) => requestAnimationFrame(resolve));
+  await frame();
+  const ending = document.getAnimations().filter((each) => each.effect.getTiming().iterations < 9);
+  await Promise.allSettled(ending.map((each) => each.finished));
+  await frame();
+}
+"""
+"""Waits for what fades from one colour to another; what turns for ever is not waited for."""
+
 Theme = Literal["light", "dark"]
 expect.set_options(timeout=WAIT_MS_MAX)
 
@@ -179,6 +190,12 @@ class Visitor:
         await self.page.goto(path)
         return self.page
 
+    async def new_tab(self) -> None:
+        """Go on in a new tab; the first one is closed, with all that was only in it."""
+        old, self.page = self.page, await self.context.new_page()
+        await old.unroute_all(behavior="ignoreErrors")
+        await old.close()
+
     async def storage(self) -> str:
         """Give all that the page keeps, as text."""
         text: str = await self.page.evaluate(STORAGE)
@@ -214,6 +231,7 @@ async def barriers(page: Page, *, only_colours: bool = False) -> list[str]:
     """Let axe-core look for what keeps people out; what is found, each with where it is."""
     if not AXE.exists():
         raise RuntimeError(f"{AXE} is missing; run: npm --prefix web ci")
+    await page.evaluate(SETTLED)
     await page.evaluate(AXE.read_text("utf-8"))
     options = {"runOnly": list(COLOUR_RULES if only_colours else RULES), "resultTypes": ["violations"]}
     found = await page.evaluate("(options) => axe.run(document, options)", options)

@@ -33,7 +33,7 @@ async def test_no_page_keeps_anybody_out(world: World, visit: Visit, who: str) -
     for view in [each for each in VIEWS if each.who == who]:
         await view.show(visitor, world)
         found += [f"{view.name}: {each}" for each in await looked_at(visitor)]
-    assert found == []
+    assert not found, "\n".join(found)
 
 
 async def test_what_is_looked_for_would_be_found(visit: Visit) -> None:

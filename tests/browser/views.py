@@ -42,7 +42,7 @@ class View:
 
     async def show(self, visitor: Visitor, world: World) -> Page:
         """Make the page look like that."""
-        await visitor.page.unroute_all(behavior="ignoreErrors")
+        await visitor.new_tab()
         if self.prepare in BEFORE:
             await self.prepare(visitor, world)
         numbers = {name: accounts[0].number for name, accounts in world.accounts.items()}
