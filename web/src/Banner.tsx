@@ -48,12 +48,12 @@ export function Banner() {
   }, [state]);
   if (state === "ok" || !isShown) return null;
   return (
-    <div class="banner tone-warning">
+    <aside class="banner tone-warning" aria-label="State of the bank">
       <span class="spinner" aria-hidden="true" />
       <p>
         <strong>{WORDS[state]}</strong> Shown: {formatTime(lastAnswer(), "clock")}. Your money is not affected.
       </p>
-    </div>
+    </aside>
   );
 }
 

@@ -25,6 +25,14 @@ export function listen(url: string, onMessage: (message: Message) => void, resyn
   let current: AbortController | null = null;
   let timer: ReturnType<typeof setTimeout> | undefined;
 
+  function hand(message: Message): void {
+    try {
+      onMessage(message);
+    } catch (error) {
+      reportError(error); // a fault in a page is shown as one, and the stream goes on
+    }
+  }
+
   async function run(): Promise<void> {
     const mine = new AbortController();
     current = mine;
@@ -41,7 +49,6 @@ export function listen(url: string, onMessage: (message: Message) => void, resyn
         if (answer.status === 503) seen("switching");
         return;
       }
-      attempt = 0;
       if (!isFirst && !lastId) resync();
       isFirst = false;
       const parser = new EventParser();
@@ -50,9 +57,10 @@ export function listen(url: string, onMessage: (message: Message) => void, resyn
       for (;;) {
         const { done, value } = await reader.read();
         if (done) return;
+        attempt = 0; // not before: a stream that ends at once must not be asked for without a pause
         clearTimeout(alarm);
         alarm = setTimeout(() => mine.abort(), SILENCE_MS);
-        for (const message of parser.receive(decoder.decode(value, { stream: true }))) onMessage(message);
+        for (const message of parser.receive(decoder.decode(value, { stream: true }))) hand(message);
         lastId = parser.id || lastId;
       }
     } catch {

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Problem, Shapes } from "../src/api";
-import { type Kept, type Order, Orders } from "../src/customer/orders";
+import { forgetWhatIsOver, type Kept, type Order, Orders } from "../src/customer/orders";
 import { findingOfProblem, Outbox, type Post, waitBefore } from "../src/customer/outbox";
 
 type Payment = Shapes["Payment"];
@@ -103,6 +103,27 @@ test("a payment that waits for another bank is on hold until that has decided", 
   const post = new Script([problem(504)], [payment("pending"), payment("pending"), payment("done")]);
   assert.deepEqual((await phases(post)).seen, ["sending", "held", "done"]);
   assert.equal(post.sent.length, 1);
+});
+
+test("a repeat that is refused says nothing of a payment that was done before", async () => {
+  // the first answer is lost, and the password, and so the key, is changed in between
+  const post = new Script([null, problem(409, "FT-1058", "order_signature_invalid")], [null, payment("done")]);
+  assert.deepEqual((await phases(post)).seen, ["sending", "unknown", "done"]);
+});
+
+test("a refusal that cannot be held against the books is asked for again", async () => {
+  const post = new Script([problem(422), problem(422)], [problem(503)]);
+  assert.deepEqual((await phases(post)).seen, ["sending", "unknown", "refused"]);
+});
+
+test("what is over is forgotten when somebody signs out, and what is not over is kept", async () => {
+  const storage = new Memory();
+  await phases(new Script([payment("done")]), storage);
+  forgetWhatIsOver(storage);
+  assert.equal(storage.length, 0);
+  await phases(new Script([problem(503, "FT-3011")]), storage);
+  forgetWhatIsOver(storage);
+  assert.equal(storage.length, 1);
 });
 
 test("a refusal is final and says why", async () => {

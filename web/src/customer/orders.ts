@@ -46,6 +46,15 @@ export const isOver = (kept: Kept): boolean => kept.phase === "done" || kept.pha
 const AFTERWARDS_MS = 86_400_000;
 const PREFIX = "fortress.order";
 
+/** Forget what is over, of everybody: who signs out leaves no names of payees behind. */
+export function forgetWhatIsOver(storage: Storage | null = localStorageOrNull()): void {
+  const keys = Array.from({ length: storage?.length ?? 0 }, (_, at) => storage?.key(at) ?? "");
+  for (const key of keys.filter((each) => each.startsWith(`${PREFIX}.`))) {
+    const kept = read(storage?.getItem(key) ?? null);
+    if (!kept || isOver(kept)) storage?.removeItem(key);
+  }
+}
+
 /** The orders of one person at one bank. */
 export class Orders {
   readonly #prefix: string;

@@ -131,9 +131,13 @@ export class Outbox {
       await locked(`fortress.order.${id}`, this.#end.signal, () => this.#untilOver(id));
     } catch (error) {
       if (!this.#end.signal.aborted) throw error;
+      return;
     } finally {
       this.#running.delete(id);
     }
+    // it may have been asked for again while this was just ending
+    const kept = this.#orders.get(id);
+    if (kept && !isOver(kept) && kept.phase !== "not_sent" && !this.#end.signal.aborted) void this.#drive(id);
   }
 
   async #untilOver(id: string): Promise<void> {
@@ -157,13 +161,18 @@ export class Outbox {
     try {
       return findingOf(await this.#post.send(kept.order));
     } catch (error) {
-      const finding = findingOfProblem(this.#post.problemOf(error), kept.phase, attempt);
-      if (finding.phase !== "unknown") return finding;
-      const found = await this.#look(kept.order.id).catch(() => null);
-      return found ?? finding;
+      return this.#surely(findingOfProblem(this.#post.problemOf(error), kept.phase, attempt), kept, attempt);
     } finally {
       clearTimeout(slow);
     }
+  }
+
+  // A "no" to a repeat does not say what became of the first try, whose answer may have been lost: the books do.
+  async #surely(finding: Finding, kept: Kept, attempt: number): Promise<Finding> {
+    if (finding.phase !== "unknown" && finding.phase !== "refused") return finding;
+    const found = await this.#look(kept.order.id).catch(() => undefined);
+    if (found === undefined) return findingOfProblem(null, kept.phase, attempt);
+    return found && found.phase !== "refused" ? found : finding;
   }
 
   // An answer may take as long as other banks take, or never come: meanwhile nobody is told that all goes well.

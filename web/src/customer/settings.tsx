@@ -103,6 +103,8 @@ function Password() {
 
 type Which = "old" | "fresh" | "again";
 
+const UNCLEAR = "We do not know yet whether the password was changed. Sign out, and sign in with the new one to find out.";
+
 function PasswordForm({ onDone }: { onDone: () => void }) {
   const { username } = useMine();
   const [it, setIt] = useState<Record<Which, string>>({ old: "", fresh: "", again: "" });
@@ -110,6 +112,7 @@ function PasswordForm({ onDone }: { onDone: () => void }) {
   const [progress, setProgress] = useState("");
   const [isBusy, setBusy] = useState(false);
   const [failure, setFailure] = useState<ApiError | null>(null);
+  const [isUnclear, setUnclear] = useState(false);
   useEffect(() => ceremonies.warmUp(), []);
   const set = (which: Which) => (value: string) => {
     setIt({ ...it, [which]: value });
@@ -135,6 +138,8 @@ function PasswordForm({ onDone }: { onDone: () => void }) {
       if (error instanceof CeremonyError && error.kind === "password_weak") return wrong({ fresh: "At least 10 characters, and no well-known password. A phrase of words is best." });
       if (error instanceof CeremonyError && error.problem.code === "FT-2001") return wrong({ old: "This is not your present password." });
       if (!(error instanceof CeremonyError || error instanceof ApiError)) throw error;
+      // the exchange comes after the change, so its error says nothing against that
+      setUnclear(error instanceof ApiError || error.kind === "outcome_unknown");
       setFailure(error instanceof ApiError ? error : new ApiError(error.problem));
       setBusy(false);
     }
@@ -156,7 +161,7 @@ function PasswordForm({ onDone }: { onDone: () => void }) {
         readOnly={isBusy}
       />
       <TextField label="New password again" type="password" autoComplete="new-password" value={it.again} onValue={set("again")} error={errors.again ?? ""} readOnly={isBusy} />
-      {failure && <ProblemNotice error={failure} title="The password was not changed." />}
+      {failure && <ProblemNotice error={failure} title={isUnclear ? UNCLEAR : "The password was not changed."} />}
       <div class="form-foot">
         <Button kind="quiet" onClick={onDone} disabled={isBusy}>
           Keep the present one
