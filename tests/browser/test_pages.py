@@ -306,5 +306,5 @@ async def test_a_session_ends_by_itself(sleeper: Visitor) -> None:
     """Who does nothing is signed out in time; the page says why, and shows nothing of theirs any more."""
     page = sleeper.page
     await expect(page.get_by_role("button", name="Sign in")).to_be_visible(timeout=45_000)
-    await expect(page.get_by_role("main")).to_contain_text("Your session has ended")
+    await expect(page.get_by_role("main")).to_contain_text("session has ended")
     await expect(page.get_by_role("main")).not_to_contain_text("€")
