@@ -30,7 +30,6 @@ from fortress.client.trust import Trust
 from fortress.protocol.money import Transfer
 from fortress.server.bank import new_id
 
-COOKIE = "__Host-fortress"
 HEARTBEAT_S = 16.0
 EVENT_S_MAX = 60.0
 

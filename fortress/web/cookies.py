@@ -1,6 +1,7 @@
 """The cookie that is the session, and what keeps other sites from using it.
 
-The cookie's value is the bank's token, a dot, and 16 random bytes in hexadecimal. The anti-forgery token is a hash of
+Its name ends with the bank's id: browsers keep one jar for all ports of a host, where pages of several banks may run.
+Its value is the bank's token, a dot, and 16 random bytes in hexadecimal. The anti-forgery token is a hash of
 these random bytes; a page gets it from ``GET /api/session``, which no other origin can read, and sends it back in a
 header with every change. A new token keeps the random bytes, so that pages that are open need not ask anew.
 """
@@ -17,7 +18,7 @@ from typing import Final
 
 from fortress.web.call import OriginRefused
 
-NAME: Final = "__Host-fortress"
+PREFIX: Final = "__Host-fortress"
 HEADER: Final = "X-Fortress-Anti-Forgery"
 LABEL: Final = b"fortress web anti-forgery v1"
 RANDOM_SIZE_BYTES: Final = 16
@@ -44,13 +45,19 @@ class Credential:
         """What changes must bring in their header."""
         return hashlib.sha256(LABEL + self.random).hexdigest()
 
-    def cookie(self) -> str:
+    def cookie(self, name: str) -> str:
         """Give the value of ``Set-Cookie``; the browser forgets it when it is closed."""
-        return f"{NAME}={self.token}.{self.random.hex()}; {_ATTRIBUTES}"
+        return f"{name}={self.token}.{self.random.hex()}; {_ATTRIBUTES}"
 
 
-NO_COOKIE: Final = f"{NAME}=; {_ATTRIBUTES}; Max-Age=0"
-"""The value of ``Set-Cookie`` that takes the cookie away."""
+def name_of(bank: str) -> str:
+    """Give the name of a bank's cookie."""
+    return f"{PREFIX}-{bank}"
+
+
+def no_cookie(name: str) -> str:
+    """Give the value of ``Set-Cookie`` that takes the cookie away."""
+    return f"{name}=; {_ATTRIBUTES}; Max-Age=0"
 
 
 def new_random() -> bytes:
@@ -58,9 +65,9 @@ def new_random() -> bytes:
     return secrets.token_bytes(RANDOM_SIZE_BYTES)
 
 
-def credential_of(cookies: Mapping[str, str]) -> Credential | None:
+def credential_of(cookies: Mapping[str, str], name: str) -> Credential | None:
     """Read a request's cookie; None if there is none of the right form."""
-    value = cookies.get(NAME, "")
+    value = cookies.get(name, "")
     found = _VALUE.fullmatch(value) if len(value) <= VALUE_LENGTH_MAX else None
     return Credential(found[1], bytes.fromhex(found[2])) if found is not None else None
 

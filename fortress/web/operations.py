@@ -157,7 +157,7 @@ def openapi(version: str) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for each in OPERATIONS:
         paths.setdefault(each.url, {})[each.method.lower()] = _described(each, components)
-    cookie = {"type": "apiKey", "in": "cookie", "name": "__Host-fortress"}
+    cookie = {"type": "apiKey", "in": "cookie", "name": "__Host-fortress-BANK"}
     return {
         "openapi": "3.1.0",
         "info": {"title": "Fortress pages", "version": version, "license": {"name": "Apache-2.0"}},

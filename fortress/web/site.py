@@ -102,6 +102,7 @@ class Site:
         settings = context.settings
         self.context = context
         self.origins: Collection[str] = {settings.origin} if settings.origin else frozenset()
+        self._cookie = cookies.name_of(context.bank)
         self._assets = assets
         self._tls = tls
         self._proxies = {network_of(part.strip()) for part in settings.proxies.split(",")} - {""}
@@ -239,8 +240,8 @@ class Site:
 
     def _refusal(self, request: web.Request, error: FortressError) -> web.Response:
         response = answers.problem_answer(error)
-        if problems.is_session_over(error) and cookies.NAME in request.cookies:
-            response.headers["Set-Cookie"] = cookies.NO_COOKIE
+        if problems.is_session_over(error) and self._cookie in request.cookies:
+            response.headers["Set-Cookie"] = cookies.no_cookie(self._cookie)
         return response
 
     async def _add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
@@ -267,14 +268,14 @@ class Site:
         cookies.check_origin(request.headers, self.origins, is_told=True)
         desk = self.context.shared(ceremonies.Ceremonies)
         agent = session_handlers.agent_of(request[ADDRESS], request.headers.get("User-Agent", "")[:AGENT_LENGTH_MAX])
-        credential = cookies.credential_of(request.cookies)
+        credential = cookies.credential_of(request.cookies, self._cookie)
         token = credential.token if credential is not None else ""
         assert self._stopping is not None
         return await desk.hold(request, address=request[ADDRESS], agent=agent, token=token, stopping=self._stopping)
 
     async def _operate(self, operation: Operation, request: web.Request) -> web.StreamResponse:
         self._check_place(operation)
-        credential = cookies.credential_of(request.cookies)
+        credential = cookies.credential_of(request.cookies, self._cookie)
         if operation.name == "begin_session":
             credential = None  # a new session gets random bytes of its own
         elif operation.roles and credential is None:
@@ -324,19 +325,19 @@ class Site:
             signed_in_as=lease.seat.me if lease else None,
         )
         answer = await self._handlers[operation.name](call)
-        cookie = cookies.Credential(lease.token, credential.random).cookie() if lease and lease.token else ""
+        token, is_end = lease.token if lease else "", False
         if isinstance(answer, Entrance):
-            token = answer.token
-            cookie = cookies.Credential(token, credential.random).cookie() if token else cookies.NO_COOKIE
-            answer = answer.answer
+            token, is_end, answer = answer.token, not answer.token, answer.answer
         if isinstance(answer, Download):
             return await answers.download_answer(request, answer)
         if isinstance(answer, AsyncIterator):
             assert lease is not None
             return await self._stream(request, answer, lease)
         response = answers.json_answer(answer)
-        if cookie:
-            response.headers["Set-Cookie"] = cookie
+        if token:
+            response.headers["Set-Cookie"] = cookies.Credential(token, credential.random).cookie(self._cookie)
+        elif is_end:
+            response.headers["Set-Cookie"] = cookies.no_cookie(self._cookie)
         return response
 
     async def _stream(self, request: web.Request, events: AsyncIterator[Any], lease: Lease) -> web.StreamResponse:

@@ -63,7 +63,7 @@ async def test_signing_in_leads_to_ones_accounts(world: World, visit: Visit) -> 
         await expect(acts.card(visitor.page, number.number)).to_be_visible()
     (cookie,) = await visitor.context.cookies()
     told = {name: cookie[name] for name in ("name", "path", "httpOnly", "secure", "sameSite")}
-    assert told == {"name": "__Host-fortress", "path": "/", "httpOnly": True, "secure": True, "sameSite": "Strict"}
+    assert told == {"name": "__Host-fortress-a", "path": "/", "httpOnly": True, "secure": True, "sameSite": "Strict"}
 
 
 async def test_a_wrong_password_and_an_unknown_name_look_and_cost_the_same(visit: Visit) -> None:

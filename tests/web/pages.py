@@ -21,12 +21,14 @@ from fortress.protocol import schnorr
 from fortress.protocol.schnorr import KdfParameters
 from fortress.web.assets import Assets
 from fortress.web.call import Context
-from fortress.web.cookies import HEADER, NAME
+from fortress.web.cookies import HEADER, name_of
 from fortress.web.site import Site
 from tests.server.banks import BANK, World, filled_folder, seed_of, serving
 
 DEADLINE_S = 20.0
 INDEX = "<!doctype html><title>Fortress</title>"
+
+NAME = name_of(BANK)
 
 
 def context_of(world: World, **settings: Any) -> Context:

@@ -7,16 +7,17 @@ import pytest
 from fortress.web.call import OriginRefused
 from fortress.web.cookies import (
     HEADER,
-    NAME,
-    NO_COOKIE,
     VALUE_LENGTH_MAX,
     Credential,
     check_anti_forgery,
     check_origin,
     credential_of,
+    name_of,
     new_random,
+    no_cookie,
 )
 
+NAME = name_of("a")
 TOKEN = "aaa.bbb.ccc"
 RANDOM = bytes(range(16))
 OURS = frozenset({"https://bank.example"})
@@ -25,11 +26,17 @@ OURS = frozenset({"https://bank.example"})
 def test_a_cookie_comes_back_as_it_was_given() -> None:
     """What the browser keeps is the token and the random bytes, out of reach of scripts and other sites."""
     given = Credential(TOKEN, RANDOM)
-    value, *attributes = given.cookie().split("; ")
+    value, *attributes = given.cookie(NAME).split("; ")
     name, _, content = value.partition("=")
-    assert name == NAME and credential_of({name: content}) == given
+    assert name == NAME and credential_of({name: content}, NAME) == given
     assert set(attributes) == {"Path=/", "Secure", "HttpOnly", "SameSite=Strict"}
-    assert NO_COOKIE.startswith(f"{NAME}=;") and NO_COOKIE.endswith("Max-Age=0")
+    assert no_cookie(NAME).startswith(f"{NAME}=;") and no_cookie(NAME).endswith("Max-Age=0")
+
+
+def test_banks_whose_pages_share_a_host_do_not_share_a_cookie() -> None:
+    """Browsers send cookies to every port of a host: who signs in at one bank is not signed out of another."""
+    value = Credential(TOKEN, RANDOM).cookie(name_of("b")).partition(";")[0].partition("=")[2]
+    assert credential_of({name_of("b"): value}, NAME) is None
 
 
 @pytest.mark.parametrize(
@@ -48,7 +55,7 @@ def test_a_cookie_comes_back_as_it_was_given() -> None:
 )
 def test_what_is_no_cookie_of_ours_is_none(value: str) -> None:
     """Nobody is signed in by half a cookie, a foreign one or a very long one."""
-    assert credential_of({NAME: value}) is None
+    assert credential_of({NAME: value}, NAME) is None
 
 
 def test_neither_token_nor_random_bytes_are_shown() -> None:

@@ -22,11 +22,11 @@ from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode
 
 from fortress.client.ids import new_id
-from fortress.web.cookies import HEADER, NAME
+from fortress.web.cookies import HEADER
 from fortress.web.operations import EVENT_STREAM, OPERATIONS, Operation, openapi
 from fortress.web.shapes import Problem
 from tests.server.banks import World
-from tests.web.pages import banking, browsing, paging
+from tests.web.pages import NAME, banking, browsing, paging
 
 EXAMPLES: Final = 6
 NO_GATEWAY: Final = "FT-3010"

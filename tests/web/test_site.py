@@ -18,11 +18,11 @@ from fortress.web import session_handlers, sessions
 from fortress.web import site as module
 from fortress.web.answers import POLICY
 from fortress.web.assets import Assets
-from fortress.web.cookies import HEADER, NAME
+from fortress.web.cookies import HEADER
 from fortress.web.operations import OPERATIONS, Operation, openapi
 from fortress.web.site import MODULES, Site, handlers_of, own_origins
 from tests.server.banks import World
-from tests.web.pages import Browser, banking, browsing, context_of, paging
+from tests.web.pages import NAME, Browser, banking, browsing, context_of, paging
 
 PLANTED = "planted secret"
 
