@@ -4,7 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 NODE   := web/node_modules/.ready
-WORKERS ?= 2
+# more than processors: half of what tests do is waiting for processes
+WORKERS ?= 3
 PARALLEL := --numprocesses $(WORKERS) --dist loadfile
 FUZZ_S ?= 60
 SIMULATE_S ?= 600

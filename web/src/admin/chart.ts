@@ -63,7 +63,7 @@ function options(place: HTMLElement, unit: string, marks: () => number[]): uPlot
     padding: [8, 8, 0, 0],
     legend: { show: false },
     cursor: { show: false },
-    scales: { x: { time: true }, y: { range: (_plot, _low, high) => [0, Math.max(high * 1.15, 1)] } },
+    scales: { x: { time: true, range: overAMinute }, y: { range: (_plot, _low, high) => [0, Math.max(high * 1.15, 1)] } },
     axes: [
       { ...axis, size: 30, space: 70, values: (_plot, ticks) => ticks.map(clock) },
       { ...axis, size: 56, space: 32, values: (_plot, ticks) => ticks.map((tick) => (tick === 0 ? "0" : `${whole(tick)}${unit}`)) },
@@ -80,6 +80,12 @@ function options(place: HTMLElement, unit: string, marks: () => number[]): uPlot
     ],
     plugins: [failoverMarks(place, marks)],
   };
+}
+
+/** Give the times that are shown, at least a minute of them: over less, the axis would say the same time again and again. */
+function overAMinute(_plot: uPlot, low: number | null, high: number | null): uPlot.Range.MinMax {
+  const end = high ?? Date.now() / 1000;
+  return [Math.min(low ?? end, end - 60), end];
 }
 
 /** Write a time of day, in the reader's own zone. */

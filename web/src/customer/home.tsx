@@ -104,7 +104,7 @@ function Curves({ accounts }: { accounts: Account[] }) {
   const number = accounts.some((each) => each.number === chosen) ? chosen : (accounts[0]?.number ?? 0);
   const chooser = accounts.length > 1 && (
     <span class="curve-chooser">
-      <select aria-label="Account of the curve" value={String(number)} onChange={(event) => setChosen(Number(event.currentTarget.value))}>
+      <select aria-label="Account whose balance is drawn" value={String(number)} onChange={(event) => setChosen(Number(event.currentTarget.value))}>
         {accounts.map((each) => (
           <option key={each.number} value={String(each.number)}>
             {each.currency} account {grouped(each.number)}
