@@ -231,7 +231,7 @@ def trail_table(rows: Sequence[TrailRow]) -> Table:
 
 def trial_balance_json(row: TrialBalanceRow) -> dict[str, Json]:
     """The sums of one currency for programs."""
-    sums = {name: getattr(row, f"{name}_minor") for name in ("debits", "credits", "sum", "held")}
+    sums = {name: getattr(row, f"{name}_minor") for name in ("debits", "credits", "sum", "held", "holds")}
     return {
         "currency": row.currency,
         "accounts": row.accounts,
@@ -247,10 +247,10 @@ def trial_balance_table(rows: Sequence[TrialBalanceRow]) -> Table:
             str(row.accounts),
             *(
                 money_text(minor, row.currency)
-                for minor in (row.debits_minor, row.credits_minor, row.sum_minor, row.held_minor)
+                for minor in (row.debits_minor, row.credits_minor, row.sum_minor, row.held_minor, row.holds_minor)
             ),
         )
         for row in rows
     ]
-    columns = ("Currency", ">Accounts", ">Debits", ">Credits", ">Sum", ">On hold")
+    columns = ("Currency", ">Accounts", ">Debits", ">Credits", ">Sum", ">On hold", ">Open holds")
     return Table(columns=columns, rows=cells, empty="no accounts")

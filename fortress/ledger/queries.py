@@ -306,17 +306,23 @@ class Queries:
         found = [(row[0], codec.decode(row[1])) for row in rows[:limit]]
         return found, rows[limit][0] if len(rows) > limit else 0
 
-    def trial_balance(self) -> list[tuple[str, int, int, int, int]]:
-        """Sum all accounts by currency: currency, accounts, debits, credits, held (minor units)."""
+    def trial_balance(self) -> list[tuple[str, int, int, int, int, int]]:
+        """Sum all accounts and open holds by currency: currency, accounts, debits, credits, held, holds (minor units).
+
+        What accounts have on hold is what the open holds add up to.
+        """
         sql = (
             "SELECT currency, count(*)"
             + "".join(f", sum({name} >> 32), sum({name} & 0xffffffff)" for name in _SUMMED)
-            + " FROM balances JOIN accounts USING (number) GROUP BY currency ORDER BY currency"
+            + ", coalesce(max(high), 0), coalesce(max(low), 0) FROM balances JOIN accounts USING (number)"
+            " LEFT JOIN (SELECT currency, sum(amount >> 32) AS high, sum(amount & 0xffffffff) AS low"
+            f" FROM holds WHERE state = {int(HoldState.open)} GROUP BY currency) USING (currency)"
+            " GROUP BY currency ORDER BY currency"
         )
         # summed in halves: many accounts together may hold more than one of the database's integers can
         return [
-            (currency, count, (d1 << 32) + d0, (c1 << 32) + c0, (h1 << 32) + h0)
-            for currency, count, d1, d0, c1, c0, h1, h0 in self._read(sql)
+            (currency, count, (d1 << 32) + d0, (c1 << 32) + c0, (h1 << 32) + h0, (o1 << 32) + o0)
+            for currency, count, d1, d0, c1, c0, h1, h0, o1, o0 in self._read(sql)
         ]
 
 

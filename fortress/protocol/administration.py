@@ -193,12 +193,15 @@ class TrialBalance(Request, frozen=True):
 
 
 class TrialBalanceRow(Answer, frozen=True):
+    """Sums of one currency. What accounts have on hold is what the open holds add up to, or the books are wrong."""
+
     currency: str
     accounts: int
     debits_minor: int
     credits_minor: int
     sum_minor: int  # always 0
     held_minor: int
+    holds_minor: int | None = None  # None: a node of before did not tell
 
 
 class TrialBalanceAnswer(Answer, frozen=True):

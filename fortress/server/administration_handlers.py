@@ -224,8 +224,8 @@ async def handle_trial_balance(
     position = bank.engine.store.applied_position
     sums = await bank.read(bank.queries.trial_balance)
     rows = [
-        messages.TrialBalanceRow(currency, count, debits, credits, credits - debits, held)
-        for currency, count, debits, credits, held in sums
+        messages.TrialBalanceRow(currency, count, debits, credits, credits - debits, held, holds)
+        for currency, count, debits, credits, held, holds in sums
     ]
     return messages.TrialBalanceAnswer(rows, position)
 

@@ -313,7 +313,7 @@ class Process:
             except FortressError as error:
                 self.fail(_as_fatal(error))
                 return
-            self._imbalance = {currency: credits - debits for currency, _, debits, credits, _ in sums}
+            self._imbalance = {currency: credits - debits for currency, _, debits, credits, *_ in sums}
             if any(self._imbalance.values()):
                 self.fail(BooksBroken(f"debits and credits do not add up: {self._imbalance}"))
                 return

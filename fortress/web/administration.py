@@ -231,7 +231,7 @@ class ApprovalList(Out, frozen=True):
 
 
 class BooksRow(Out, frozen=True):
-    """Sums over all accounts of one currency; ``sum`` is always 0."""
+    """Sums over all accounts of one currency; ``sum`` is always 0, and the open ``holds`` add up to ``held``."""
 
     currency: Currency
     accounts: int
@@ -239,6 +239,7 @@ class BooksRow(Out, frozen=True):
     credits: Minor
     sum: Minor
     held: Minor
+    holds: Minor
 
 
 class Books(Out, frozen=True):

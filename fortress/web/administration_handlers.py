@@ -217,6 +217,7 @@ def _books_row(row: TrialBalanceRow) -> admin.BooksRow:
         credits=str(row.credits_minor),
         sum=str(row.sum_minor),
         held=str(row.held_minor),
+        holds=str(row.held_minor if row.holds_minor is None else row.holds_minor),
     )
 
 

@@ -21,7 +21,7 @@ from fortress.ledger.commands import (
     ReleaseHold,
 )
 from fortress.ledger.entries import HoldPlaced, Posted, decode
-from fortress.ledger.model import BANK_ACTOR, INTEGER_MAX, account_number
+from fortress.ledger.model import BANK_ACTOR, INTEGER_MAX, HoldState, account_number
 from fortress.ledger.queries import Filters, Queries, counterparty_of
 from tests.ledger.books_fixture import ADMINISTRATOR, ALICE, KEY, NOW_US, TELLER, odd_id, uid
 from tests.ledger.ledger_fixture import Ledger
@@ -342,12 +342,16 @@ def test_the_trail_is_paged_newest_first(ledger: Ledger, queries: Queries) -> No
 
 
 def test_the_trial_balance_adds_up(ledger: Ledger, queries: Queries) -> None:
-    """By currency: accounts, debits, credits, held."""
+    """By currency: accounts, debits, credits, held, and what open holds add up to; those that ended do not count."""
     a, b = ledger.account(100), ledger.account()
     ledger.account(7, currency="USD")
     ledger.hold(a, b, 30)
+    ended = ledger.hold(a, b, 5)
     ledger.commit()
-    assert queries.trial_balance() == [("EUR", 3, 100, 100, 30), ("USD", 2, 7, 7, 0)]
+    assert queries.trial_balance() == [("EUR", 3, 100, 100, 35, 35), ("USD", 2, 7, 7, 0, 0)]
+    ledger.do(ReleaseHold(TELLER, ended.entry.id, int(HoldState.voided)))
+    ledger.commit()
+    assert queries.trial_balance()[0] == ("EUR", 3, 100, 100, 30, 30)
 
 
 def test_the_trial_balance_of_very_much_money(ledger: Ledger, queries: Queries) -> None:
@@ -358,7 +362,7 @@ def test_the_trial_balance_of_very_much_money(ledger: Ledger, queries: Queries) 
         ledger.pay(a, b, 2**61)
     ledger.commit()
     moved = INTEGER_MAX + 3 * 2**61
-    assert queries.trial_balance()[0] == ("EUR", 3, moved, moved, 0)
+    assert queries.trial_balance()[0] == ("EUR", 3, moved, moved, 0, 0)
 
 
 def test_accounts_in_use_lately_come_first(ledger: Ledger, queries: Queries) -> None:

@@ -1665,7 +1665,7 @@ export interface components {
         };
         /**
          * BooksRow
-         * @description Sums over all accounts of one currency; ``sum`` is always 0.
+         * @description Sums over all accounts of one currency; ``sum`` is always 0, and the open ``holds`` add up to ``held``.
          */
         BooksRow: {
             /** @description ISO 4217 code */
@@ -1679,6 +1679,8 @@ export interface components {
             sum: string;
             /** @description minor units, as text */
             held: string;
+            /** @description minor units, as text */
+            holds: string;
         };
         /** TrailQuery */
         TrailQuery: {

@@ -9,7 +9,7 @@ import type { Books as BooksData, BooksRow } from "../types";
 
 const EVERY_MS = 5_000;
 
-const balances = (row: BooksRow): boolean => row.sum === "0" && row.debits === row.credits;
+const balances = (row: BooksRow): boolean => row.sum === "0" && row.debits === row.credits && row.held === row.holds;
 
 const COLUMNS: Column<BooksRow>[] = [
   { head: "Currency", isHead: true, cell: (row) => <strong>{row.currency}</strong> },
@@ -18,6 +18,7 @@ const COLUMNS: Column<BooksRow>[] = [
   { head: "Credits", cell: (row) => <Amount minor={row.credits} currency={row.currency} />, align: "end" },
   { head: "Sum", cell: (row) => <Amount minor={row.sum} currency={row.currency} />, align: "end" },
   { head: "On hold", cell: (row) => <Amount minor={row.held} currency={row.currency} />, align: "end" },
+  { head: "Open holds", cell: (row) => <Amount minor={row.holds} currency={row.currency} />, align: "end" },
   {
     head: "Check",
     cell: (row) => <Check holds={balances(row)} yes="Balanced" no="Does not balance" />,
@@ -29,7 +30,7 @@ function Balance({ books }: { books: BooksData }) {
   const where = `Added up over all accounts, at position ${books.position.toLocaleString()} of the journal.`;
   if (wrong.length === 0) {
     return (
-      <Verdict tone="ok" title="The books balance: in every currency the sum is 0.">
+      <Verdict tone="ok" title="The books balance: in every currency the sum is 0, and what is on hold is what the open holds add up to.">
         {where}
       </Verdict>
     );
@@ -45,7 +46,7 @@ export function Books() {
   const shown = useLoaded(calls.books, [], { every_ms: EVERY_MS });
   return (
     <Page title="Books"
-      lead="Each entry takes from one account what it gives to another, so all accounts of a currency come to zero."
+      lead="Each entry takes from one account what it gives to another, so all accounts of a currency come to zero. What accounts have on hold is there as holds, one by one."
     >
       <Panel name="Trial balance" shown={shown} empty={(data) => (data.rows.length ? "" : "There are no accounts yet.")}>
         {(data) => (
