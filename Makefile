@@ -6,8 +6,7 @@ READY  := $(VENV)/.ready
 NODE   := web/node_modules/.ready
 # more than processors: half of what tests do is waiting for processes
 WORKERS ?= 3
-# in the order of their names: by default files of few tests come last, and those are the long ones
-PARALLEL := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+PARALLEL := --numprocesses $(WORKERS) --dist loadfile
 FUZZ_S ?= 60
 SIMULATE_S ?= 600
 WORLDS ?= 500000

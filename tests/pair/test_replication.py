@@ -319,10 +319,9 @@ async def test_both_tell_how_far_the_standby_is_behind() -> None:
     await paired(first, second)
     second.disk_held = []
     first.make(b"one")
-    await until(lambda: first.journal.end().lsn == 1)
+    await until(lambda: first.journal.end().lsn == 1 and second.disk_held)
     assert first.replication.behind == 1
     held, second.disk_held = second.disk_held, None
-    await until(lambda: held)
     held[0]()
     await until(lambda: nodes_behind(first, second) == (0, 0))
     await first.stop()
@@ -361,7 +360,7 @@ async def test_a_primary_alone_finishes_what_it_began_before_it_leaves() -> None
     first.disk_held = []
     first.make(b"one")
     leaving = asyncio.create_task(first.replication.leave())
-    await until(lambda: first.told("hold"))
+    await until(lambda: first.told("hold") and first.disk_held)
     assert first.is_serving
     held, first.disk_held = first.disk_held, None
     held[0]()
