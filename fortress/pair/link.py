@@ -31,6 +31,8 @@ SEND_BUFFER_BYTES_MAX: Final = 128 * 1024 * 1024
 UNTAKEN_MS_MAX: Final = 15_000
 """A machine that takes nothing for so long is given up; left to itself TCP tries for a quarter of an hour, ever less
 often, and would notice late that a cut is over."""
+SILENT_S: Final = 5
+"""Whoever says nothing for so long is asked whether the machine is there; then the limit above counts."""
 _LENGTH = struct.Struct(">I")
 
 
@@ -103,6 +105,9 @@ class Wire(asyncio.BufferedProtocol, Generic[Said]):
         connection = transport.get_extra_info("socket")
         if connection is not None:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNTAKEN_MS_MAX)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, SILENT_S)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, SILENT_S)
         try:
             self._check(transport.get_extra_info("ssl_object"))
         except self._dialect.error as error:
@@ -160,6 +165,16 @@ class Wire(asyncio.BufferedProtocol, Generic[Said]):
     async def wait_room(self) -> None:
         """Wait while too much is on its way already, or until the connection ends."""
         await self._room.wait()
+
+    def pause_reading(self) -> None:
+        """Read no more for now; what has arrived still comes, at most a buffer full."""
+        if self.is_open:
+            cast(asyncio.Transport, self._transport).pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read again; does nothing to one that reads."""
+        if self.is_open:
+            cast(asyncio.Transport, self._transport).resume_reading()
 
     def end(self, reason: Exception | None = None) -> None:
         """End the connection at once."""

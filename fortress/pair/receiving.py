@@ -40,7 +40,8 @@ from fortress.pair.messages import (
 
 HELLO_S: Final = 5.0
 CONNECTIONS_MAX: Final = 8
-INBOX_MAX: Final = 1024
+INBOX_MAX: Final = 16
+"""Messages that wait, from which on no more are read; a copy's parts come faster than a slow disk takes them."""
 HANDSHAKE_S: Final = 5.0
 HANDSHAKES_MAX: Final = 32
 
@@ -209,9 +210,9 @@ class Receiver:
             self._on_event(PeerSaid(message))
         elif link is self._link:
             if self._task is not None:
-                if len(self._inbox) >= INBOX_MAX:
-                    raise PeerRejected("the other node sends more than can be taken")
                 self._inbox.append(message)
+                if len(self._inbox) >= INBOX_MAX:
+                    link.pause_reading()
             else:
                 self._handle(message)
 
@@ -268,6 +269,8 @@ class Receiver:
                 if self._link is not None:
                     self._link.end(error)
                 return
+        if not self._inbox and self._link is not None:
+            self._link.resume_reading()
 
     async def _slow(self, link: Link, message: Message) -> None:
         if isinstance(message, Locate):

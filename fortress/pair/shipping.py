@@ -292,7 +292,8 @@ class Shipper:
         """Send a copy of everything, with which the standby starts anew."""
         self._copies += 1
         await self._send_snapshot(link, self._epoch)
-        link.finish()  # it starts anew with what it was given
+        # It starts anew with what it was given, and ends the connection itself: an end that overtakes the copy's last
+        # parts, which it takes one by one, would be the end of the copy.
         await self._lost.wait()
         raise ConnectionResetError("the standby starts anew from a snapshot")
 

@@ -103,6 +103,8 @@ async def test_whoever_takes_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch
         assert here.link is not None and here.link._transport is not None
         connection = here.link._transport.get_extra_info("socket")
         assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == link.UNTAKEN_MS_MAX
+        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == link.SILENT_S
         await until(lambda: there.link)
         assert there.link is not None and there.link._transport is not None
         there.link._transport.pause_reading()

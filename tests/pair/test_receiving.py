@@ -30,6 +30,7 @@ from fortress.pair.messages import (
     Nack,
     Shipped,
     SnapshotBegin,
+    SnapshotChunk,
     TableDigest,
 )
 from fortress.pair.receiving import Receiver, checked_records
@@ -86,6 +87,8 @@ class Standby:
         self.order: list[str] = []
         self.digests: list[TableDigest] = []
         self.copies: list[Message] = []
+        self.disk = asyncio.Event()
+        self.disk.set()
         self.journal = List()
         self.people = SlowPeople()
         self.promised = 1
@@ -114,6 +117,7 @@ class Standby:
             self.order.append(type(event.message).__name__)
 
     async def _on_snapshot(self, message: Message) -> None:
+        await self.disk.wait()
         self.copies.append(message)
 
     def said(self, kind: type) -> list[Message]:
@@ -346,6 +350,28 @@ async def test_copies_and_digests_go_where_they_belong() -> None:
         await until(lambda: node.copies and node.digests)
         primary.link.send(HELLO)
         await until(lambda: primary.is_lost)
+
+
+async def test_a_copy_comes_no_faster_than_the_disk_takes_it() -> None:
+    """What waits stays small however large the copy is; whatever else is said meanwhile keeps its place."""
+    parts = [SnapshotChunk(1, "x", bytes([number]) * 256 * 1024) for number in range(200)]
+    async with standby() as (node, connect):
+        node.disk.clear()
+        primary = await connect()
+        for part in parts:
+            primary.link.send(part)
+        primary.link.send(TableDigest(1, 5, b"d"))
+        await until(lambda: len(node.receiver._inbox) >= receiving.INBOX_MAX)
+        assert node.receiver._link is not None and node.receiver._link._transport is not None
+        assert not node.receiver._link._transport.is_reading()
+        waiting = len(node.receiver._inbox)
+        for _ in range(20):
+            await asyncio.sleep(0.001)
+        assert len(node.receiver._inbox) <= waiting + 4
+        assert not node.digests
+        node.disk.set()
+        await until(lambda: node.digests)
+        assert node.copies == parts
 
 
 async def test_a_certificate_of_another_authority_is_told() -> None:

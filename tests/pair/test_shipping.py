@@ -24,6 +24,7 @@ from fortress.pair.messages import (
     Member,
     Message,
     Nack,
+    SnapshotEnd,
     TableDigest,
 )
 from fortress.pair.shipping import Dialing, Shipper
@@ -96,6 +97,7 @@ class Primary:
 
     async def _send_copy(self, link: Link, epoch: int) -> None:
         self.copies += 1
+        link.send(SnapshotEnd(epoch, {}))
 
     def make(self, *, is_durable: bool = True) -> Record:
         """Make the next record, ship it, and as a rule write it."""
@@ -179,12 +181,18 @@ async def test_where_histories_part_is_searched_down_to_the_standby_s_tables() -
 
 
 async def test_a_standby_that_the_journal_cannot_bring_up_gets_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Since it is too far behind, or nothing is common; it connects anew afterwards."""
+    """Since it is too far behind, or nothing is common; it ends the connection when it has it, and is called anew."""
     monkeypatch.setattr(shipping, "BEHIND_RECORDS_MAX", 10)
     async with both() as (here, there):
         here.fill(12)
         here.shipper.start(1)
-        await until(lambda: here.copies and there.connections > 1)
+        await until(lambda: there.heard)
+        assert there.link is not None and there.connections == 1
+        for _ in range(20):  # it takes its time with what it was given
+            await asyncio.sleep(0.001)
+            assert there.link.is_open
+        there.link.finish()
+        await until(lambda: there.connections > 1)
         assert there.records() == []
 
 
@@ -193,8 +201,9 @@ async def test_a_standby_that_needs_copy_after_copy_is_left_alone_for_ever_longe
 ) -> None:
     """Since a full disk there does not empty by copies; a standby that was up in between begins anew."""
     monkeypatch.setattr(shipping, "BEHIND_RECORDS_MAX", 10)
-    async with both() as (here, _):
+    async with both() as (here, there):
         here.fill(12)
+        there.answer = lambda link, message: link.end() if isinstance(message, SnapshotEnd) else None
         waits: list[float] = []
         done = asyncio.get_running_loop().create_future()
 
