@@ -230,8 +230,8 @@ def books_problems(books: TrialBalanceAnswer, accounts: int) -> list[str]:
     """Say what is wrong with a trial balance; nothing is the right answer."""
     problems = []
     for row in books.rows:
-        if row.sum_minor or row.debits_minor != row.credits_minor:
-            problems.append(f"{row.currency} does not sum to zero: {row.debits_minor} and {row.credits_minor}")
+        if not row.adds_up:
+            problems.append(f"{row.currency} does not add up: {row}")
         if row.held_minor:
             problems.append(f"{row.held_minor} {row.currency} are on hold")
     found = sum(row.accounts for row in books.rows)

@@ -86,16 +86,21 @@ def _show_report(call: Call, report: AuditReport) -> None:
 
 @audit_command.command("balance", examples=("fortress audit balance", "fortress audit balance --json"))
 def balance_command() -> int:
-    """Add up all accounts by currency (auditor, administrator); exit 7 if a sum is not zero."""
+    """Add up all accounts and open holds by currency (auditor, administrator); exit 7 if a sum is not as it must be."""
     call = current_call()
 
     async def read(me: Me) -> bool:
         rows = (await me.administration.trial_balance()).rows
         show(call, [trial_balance_json(row) for row in rows], trial_balance_table(rows))
-        return all(row.sum_minor == 0 for row in rows)
+        return all(row.adds_up for row in rows)
 
     is_right = visit(call, read)
-    say(call, "every sum is zero" if is_right else "the books do not add up")
+    say(
+        call,
+        "every sum is zero, and what is on hold is what the open holds add up to"
+        if is_right
+        else "the books do not add up",
+    )
     return Exit.ok if is_right else Exit.integrity
 
 

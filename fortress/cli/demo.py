@@ -345,7 +345,7 @@ class Demo:
             ]
             for pair, me in zip(self._pairs, sessions, strict=True):
                 rows = (await me.administration.trial_balance()).rows
-                off += [f"{row.currency} of {pair.bank}" for row in rows if row.sum_minor]
+                off += [f"{row.currency} of {pair.bank}" for row in rows if not row.adds_up]
             if self._gateway is not None:
                 banks = dict(zip((pair.bank for pair in self._banks), sessions, strict=False))
                 off += await settled(sessions[-1], banks, time.monotonic() + END_S_MAX)

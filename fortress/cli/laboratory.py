@@ -20,7 +20,7 @@ from fortress.errors import FortressError, MessageInvalid, Unreachable
 from fortress.web import administration as admin
 from fortress.web.call import NotFound
 from fortress.web.cluster import Observer
-from fortress.web.watch import time_text
+from fortress.web.conversions import time_of
 
 if TYPE_CHECKING:
     from fortress.config import Settings
@@ -54,7 +54,7 @@ def _events(settings: Settings) -> Iterator[admin.Event]:
     from fortress.server.folder import data_folder
 
     for happening in read(data_folder(settings), limit=EVENTS_READ):
-        time = time_text(int(happening.time.timestamp() * 1_000_000))
+        time = time_of(int(happening.time.timestamp() * 1_000_000))
         words = f"{happening.node} {sentence(happening)}"
         yield admin.Event(time, happening.node, happening.name, words, None)
 

@@ -201,7 +201,12 @@ class TrialBalanceRow(Answer, frozen=True):
     credits_minor: int
     sum_minor: int  # always 0
     held_minor: int
-    holds_minor: int | None = None  # None: a node of before did not tell
+    holds_minor: int
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether the sums are as they always must be."""
+        return self.sum_minor == 0 and self.debits_minor == self.credits_minor and self.held_minor == self.holds_minor
 
 
 class TrialBalanceAnswer(Answer, frozen=True):

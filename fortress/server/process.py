@@ -317,6 +317,9 @@ class Process:
             if any(self._imbalance.values()):
                 self.fail(BooksBroken(f"debits and credits do not add up: {self._imbalance}"))
                 return
+            if off := {currency: (held, holds) for currency, *_, held, holds in sums if held != holds}:
+                self.fail(BooksBroken(f"what accounts have on hold is not what the open holds add up to: {off}"))
+                return
             await asyncio.sleep(BOOKS_EVERY_S)
 
     def fail(self, error: LedgerError) -> None:

@@ -14,28 +14,17 @@ from fortress.client.me import Me
 from fortress.client.money import Money
 from fortress.errors import IntegrityFailed, MessageInvalid
 from fortress.protocol.administration import ApprovalRow, TrailRow, TrialBalanceRow, UserAnswer
-from fortress.protocol.fields import INTEGER_MAX, Done
+from fortress.protocol.fields import Done
 from fortress.protocol.reading import Head, HeadAnswer
 from fortress.web import administration as admin
 from fortress.web import shapes
 from fortress.web.call import Call, Context, Handler
 from fortress.web.conversions import account_of, entry_of, time_of, time_or_none
+from fortress.web.intake import read_minor
 
 ENTRIES_SHOWN: Final = 50
 HOUR_US: Final = 3600 * 1_000_000
 ROLES: Final[Mapping[str, shapes.Role]] = {role: role for role in get_args(shapes.Role)}
-
-
-def minor_of(text: str, field: str) -> int:
-    """Read minor units.
-
-    Raises:
-        MessageInvalid: more than any account can hold; the facts name the field.
-    """
-    minor = int(text)
-    if abs(minor) > INTEGER_MAX:
-        raise MessageInvalid(f"{field} is over {INTEGER_MAX}", {"field": field})
-    return minor
 
 
 def done_of(answer: Done) -> shapes.Done:
@@ -151,7 +140,7 @@ async def handle_set_limits(call: Call) -> shapes.Done:
     """Set floor and limits, all of them."""
     body: admin.Limits = call.body
     sums = {name: getattr(body, name) for name in ("floor", "payment", "day", "month")}
-    minors = {f"{name}_minor": None if text is None else minor_of(text, name) for name, text in sums.items()}
+    minors = {f"{name}_minor": None if text is None else read_minor(text, name) for name, text in sums.items()}
     return done_of(
         await call.me.administration.set_limits(
             call.path.number,
@@ -177,7 +166,7 @@ async def handle_withdraw(call: Call) -> shapes.Done:
 
 
 def _cash(order: admin.CashOrder) -> Money:
-    return Money(minor_of(order.amount, "amount"), order.currency)
+    return Money(read_minor(order.amount, "amount"), order.currency)
 
 
 # --- approvals --------------------------------------------------------------------------------------------------------
@@ -217,7 +206,7 @@ def _books_row(row: TrialBalanceRow) -> admin.BooksRow:
         credits=str(row.credits_minor),
         sum=str(row.sum_minor),
         held=str(row.held_minor),
-        holds=str(row.held_minor if row.holds_minor is None else row.holds_minor),
+        holds=str(row.holds_minor),
     )
 
 

@@ -20,15 +20,12 @@ from fortress.client.receipts import verify_receipt
 from fortress.errors import (
     GatewayUnreachable,
     IntegrityFailed,
-    LedgerError,
     MessageInvalid,
-    OutcomeUnknown,
     Refused,
     Status,
     UsageError,
 )
 from fortress.protocol.accounts import AccountView
-from fortress.protocol.fields import INTEGER_MAX
 from fortress.protocol.payments import ListPayments, PaymentsAnswer, PaymentView
 from fortress.protocol.reading import HistoryAnswer, Receipt, ReceiptAnswer
 from fortress.web import shapes
@@ -47,6 +44,8 @@ from fortress.web.conversions import (
 )
 from fortress.web.days import TICK, after, midnight, past_days, read_day, read_span
 from fortress.web.exports import export_of
+from fortress.web.intake import read_minor
+from fortress.web.problems import is_alone
 
 ANSWER_S: Final = 10.0
 """So long one request waits for a payment; the page then asks again, with the same id."""
@@ -85,24 +84,6 @@ async def gathered(ask: Callable[[Item], Awaitable[Answer]], items: Sequence[Ite
     return answers
 
 
-@contextmanager
-def unclear(id: str) -> Iterator[None]:
-    """Say that a change may have been done when the bank failed over it; a repeat with the same id finds out.
-
-    Raises:
-        OutcomeUnknown: the bank has a fault.
-    """
-    try:
-        yield
-    except LedgerError as error:
-        raise OutcomeUnknown("the bank failed; it may or may not have been done", {"id": id}) from error
-
-
-def is_alone(error: GatewayUnreachable) -> bool:
-    """Tell whether a bank has no gateway at all, which is no fault and will not pass."""
-    return error.facts.get("has_gateway") is False
-
-
 # --- Accounts --------------------------------------------------------------------------------------------------------
 async def accounts(call: Call) -> shapes.AccountList:
     """List one's own accounts."""
@@ -112,8 +93,7 @@ async def accounts(call: Call) -> shapes.AccountList:
 async def open_account(call: Call) -> shapes.Account:
     """Open an account for oneself."""
     body: shapes.AccountOpening = call.body
-    with unclear(body.id):
-        return account_of(await call.me.open_account(body.currency, id=bytes.fromhex(body.id)))
+    return account_of(await call.me.open_account(body.currency, id=bytes.fromhex(body.id)))
 
 
 async def account(call: Call) -> shapes.Account:
@@ -213,18 +193,6 @@ def filter_of(query: shapes.HistoryQuery) -> Filter:
     )
 
 
-def read_minor(text: str, field: str) -> int:
-    """Read minor units.
-
-    Raises:
-        MessageInvalid: more than any account can hold; the facts name the field.
-    """
-    minor = int(text)
-    if minor > INTEGER_MAX:
-        raise MessageInvalid(f"{minor} is over {INTEGER_MAX}", {"field": field})
-    return minor
-
-
 async def statement(call: Call) -> shapes.Statement:
     """Cut a statement, a page at a time."""
     me, query = call.me, call.query
@@ -279,8 +247,7 @@ async def pay(call: Call) -> shapes.Payment:
         reference=body.reference,
         not_after_us=not_after_us,
     )
-    with unclear(body.id):
-        paid = await me.pay_order(order, order_signature=bytes.fromhex(body.signature), deadline_s=ANSWER_S)
+    paid = await me.pay_order(order, order_signature=bytes.fromhex(body.signature), deadline_s=ANSWER_S)
     time = time_of((paid.time - datetime(1970, 1, 1, tzinfo=UTC)) // TICK)
     return shapes.Payment(
         id=body.id,

@@ -10,6 +10,7 @@ import msgspec
 from multidict import MultiMapping
 
 from fortress.errors import MessageInvalid
+from fortress.protocol.fields import INTEGER_MAX
 
 BODY_BYTES_MAX: Final = 64 * 1024
 _PLACE: Final = re.compile(r" - at `(?:key in )?\$?\.?([^`]*)`\Z")
@@ -53,6 +54,18 @@ def from_json(kind: Any, body: bytes) -> Any:
         raise _invalid(error, "body") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MessageInvalid("the body is no JSON", {"field": "body"}) from error
+
+
+def read_minor(text: str, field: str) -> int:
+    """Read a sum in minor units, which may be below zero.
+
+    Raises:
+        MessageInvalid: more than any account can hold; the facts name the field.
+    """
+    minor = int(text)
+    if abs(minor) > INTEGER_MAX:
+        raise MessageInvalid(f"{minor} is over {INTEGER_MAX}", {"field": field})
+    return minor
 
 
 def _is_unicode(text: str) -> bool:

@@ -9,9 +9,11 @@ from fortress.errors import GatewayUnreachable
 from fortress.protocol.switching import PositionView, WindowRow, WindowView
 from fortress.web import administration as admin
 from fortress.web import shapes
-from fortress.web.administration_handlers import done_of, minor_of
+from fortress.web.administration_handlers import done_of
 from fortress.web.call import Call, Handler
 from fortress.web.conversions import payment_of, time_or_none
+from fortress.web.intake import read_minor
+from fortress.web.problems import is_alone
 
 
 async def handle_doubts(call: Call) -> admin.DoubtList:
@@ -19,7 +21,9 @@ async def handle_doubts(call: Call) -> admin.DoubtList:
     me = call.me
     try:
         views = await me.payments(in_doubt=True)
-    except GatewayUnreachable:
+    except GatewayUnreachable as error:
+        if not is_alone(error):
+            raise
         return admin.DoubtList([])
     return admin.DoubtList([payment_of(view, me.bank) for view in views])
 
@@ -34,7 +38,7 @@ async def handle_resolve_payment(call: Call) -> shapes.Done:
 async def handle_add_bank(call: Call) -> shapes.Done:
     """Let a bank register, or give one a position in one more currency."""
     body: admin.NewBank = call.body
-    cap = Money(minor_of(body.cap, "cap"), body.currency)
+    cap = Money(read_minor(body.cap, "cap"), body.currency)
     authority = body.authority.encode("utf-8")
     done = await call.me.switching.add_bank(body.bank, cap, authority=authority, id=bytes.fromhex(body.id))
     return done_of(done)

@@ -17,6 +17,7 @@ from fortress.errors import (
     AuthenticationError,
     DeadlinePassed,
     FortressError,
+    GatewayUnreachable,
     KeyDerivationRefused,
     LedgerError,
     LockedOut,
@@ -152,6 +153,11 @@ def retry_after_s(error: FortressError) -> int:
     if isinstance(error, Throttled):
         return max(math.ceil(wait_ms / 1000), 1) if isinstance(wait_ms, int) else TRY_AGAIN_S
     return TRY_AGAIN_S if status_of(error) == 503 else 0
+
+
+def is_alone(error: GatewayUnreachable) -> bool:
+    """Tell whether a bank has no gateway at all, which is no fault and will not pass."""
+    return error.facts.get("has_gateway") is False
 
 
 def is_session_over(error: FortressError) -> bool:

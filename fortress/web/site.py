@@ -13,7 +13,8 @@ import logging
 import secrets
 import ssl
 import time
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from aiohttp import web
@@ -24,10 +25,12 @@ from fortress.errors import (
     AddressInUse,
     Busy,
     FortressError,
+    LedgerError,
     MessageInvalid,
     MessageTooLarge,
     NotAllowed,
     NotSignedIn,
+    OutcomeUnknown,
     SettingInvalid,
 )
 from fortress.web import (
@@ -324,7 +327,8 @@ class Site:
             anti_forgery=credential.anti_forgery,
             signed_in_as=lease.seat.me if lease else None,
         )
-        answer = await self._handlers[operation.name](call)
+        with _unclear(call):
+            answer = await self._handlers[operation.name](call)
         token, is_end = lease.token if lease else "", False
         if isinstance(answer, Entrance):
             token, is_end, answer = answer.token, not answer.token, answer.answer
@@ -349,6 +353,18 @@ class Site:
             return await answers.stream_answer(request, events, lease.seat, self._stopping)
         finally:
             self._streams -= 1
+
+
+@contextmanager
+def _unclear(call: Call) -> Iterator[None]:
+    """Say that a change may have been done when the bank failed over it; a repeat with the same id finds out."""
+    try:
+        yield
+    except LedgerError as error:
+        if call.operation.method == "GET":
+            raise
+        id = getattr(call.body, "id", "")
+        raise OutcomeUnknown("the bank failed; it may or may not have been done", {"id": id}) from error
 
 
 def _check_roles(operation: Operation, me: Me) -> None:

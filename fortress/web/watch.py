@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
 from fortress.protocol.administration import StatusAnswer
 from fortress.web import administration as admin
+from fortress.web.conversions import time_of
 
 SAMPLES_MAX: Final = 600
 """Ten minutes of seconds."""
@@ -25,12 +25,6 @@ IN_ORDER: Final = ("", "alone", "primary.paired", "standby.in_sync")
 """States of a node with which nobody need concern themselves; an older node tells none."""
 
 Severity = Literal["ok", "warning", "danger"]
-
-
-def time_text(time_us: int) -> str:
-    """Write a time, microseconds since 1970 UTC, as the pages take it."""
-    moment = datetime.fromtimestamp(time_us // 1_000_000, UTC) + timedelta(microseconds=time_us % 1_000_000)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 @dataclass(slots=True)
@@ -149,7 +143,7 @@ class Watch:
         return round((now_us - self._served_us) / 1e6, 1) if self._served_us else None
 
     def _note(self, now_us: int, sight: Sight, event: str, words: str, outage_s: float | None = None) -> None:
-        self.events.append(admin.Event(time_text(now_us), sight.name, event, words, outage_s))
+        self.events.append(admin.Event(time_of(now_us), sight.name, event, words, outage_s))
 
     # --- each second --------------------------------------------------------------------------------------------
 
@@ -160,7 +154,7 @@ class Watch:
             if any(each.answers is None for each in self._sights.values()):
                 return
             self._counted = None
-            self.samples.append(admin.Sample(time_text(now_us), 0.0, 0.0, None, self._term))
+            self.samples.append(admin.Sample(time_of(now_us), 0.0, 0.0, None, self._term))
             return
         status, before = sight.status, self._counted
         self._counted = counted = (sight.address, status.position, status.tasks_processed, status.uptime_s)
@@ -172,7 +166,7 @@ class Watch:
             entries = max(counted[1] - before[1], 0) / span_s
             requests = max(counted[2] - before[2], 0) / span_s
         sample = (round(entries, 1), round(requests, 1), round(sight.latency_ms, 2), status.term)
-        self.samples.append(admin.Sample(time_text(now_us), *sample))
+        self.samples.append(admin.Sample(time_of(now_us), *sample))
 
     # --- what is told -------------------------------------------------------------------------------------------
 
@@ -180,7 +174,7 @@ class Watch:
         """Tell how the bank and its nodes are."""
         found = self.verdict()
         nodes = list(self._nodes())
-        return admin.Cluster(found.headline, found.severity, found.advice, nodes, time_text(now_us))
+        return admin.Cluster(found.headline, found.severity, found.advice, nodes, time_of(now_us))
 
     def verdict(self) -> Verdict:
         """Judge how the bank is from what its nodes said last."""
@@ -251,7 +245,7 @@ class Watch:
                 tasks_processed=s.tasks_processed,
                 uptime_s=s.uptime_s,
                 version=s.version,
-                seen=time_text(sight.seen_us) if sight.seen_us else None,
+                seen=time_of(sight.seen_us) if sight.seen_us else None,
             )
 
 

@@ -22,7 +22,8 @@ WAIT_S_MAX = 60
 
 def books(**changes: int) -> TrialBalanceAnswer:
     """Make whole books of eleven accounts with some numbers changed."""
-    row = {"accounts": 11, "debits_minor": 700, "credits_minor": 700, "sum_minor": 0, "held_minor": 0, **changes}
+    row = {"accounts": 11, "debits_minor": 700, "credits_minor": 700, "sum_minor": 0}
+    row |= {"held_minor": 0, "holds_minor": 0, **changes}
     return TrialBalanceAnswer([TrialBalanceRow(currency="EUR", **row)], 40)
 
 
@@ -34,9 +35,10 @@ def test_whole_books_have_no_problem() -> None:
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
-        ({"sum_minor": 1}, "zero"),
-        ({"debits_minor": 699}, "zero"),
-        ({"held_minor": 5}, "hold"),
+        ({"sum_minor": 1}, "add up"),
+        ({"debits_minor": 699}, "add up"),
+        ({"holds_minor": 5}, "add up"),
+        ({"held_minor": 5, "holds_minor": 5}, "hold"),
         ({"accounts": 10}, "accounts"),
     ],
 )

@@ -163,7 +163,7 @@ class FakeAdministration:
         return TrailAnswer([TrailRow(cursor or 9, TIME_US, "lock", "ada", "bob", "until unlocked")], 0 if cursor else 5)
 
     async def trial_balance(self) -> TrialBalanceAnswer:
-        return TrialBalanceAnswer([TrialBalanceRow("EUR", 3, 500, 500, self._bank.imbalance, 100)], 9)
+        return TrialBalanceAnswer([TrialBalanceRow("EUR", 3, 500, 500, self._bank.imbalance, 100, 100)], 9)
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Done]]:
         async def act(*args: Any, **named: Any) -> Done:

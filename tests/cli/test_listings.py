@@ -16,7 +16,7 @@ def test_a_table_has_a_cell_for_each_heading() -> None:
         listings.users_table([user_answer(), user_answer(locked_until_us=TIME_US)]),
         listings.approvals_table([ApprovalRow(ID, "erase", "erase bob", "ada", TIME_US)]),
         listings.trail_table([TrailRow(1, TIME_US, "lock", "ada", "bob", "")]),
-        listings.trial_balance_table([TrialBalanceRow("EUR", 1, 2, 2, 0, 0)]),
+        listings.trial_balance_table([TrialBalanceRow("EUR", 1, 2, 2, 0, 0, 0)]),
     ):
         assert table.rows and {len(row) for row in table.rows} == {len(table.columns)}
 

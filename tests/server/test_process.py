@@ -6,6 +6,7 @@ import asyncio
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -120,15 +121,20 @@ async def test_a_broken_ledger_stops_the_node_once(tmp_path: Path) -> None:
         await asyncio.gather(paying, return_exceptions=True)
 
 
-async def test_books_that_do_not_add_up_stop_the_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Debits and credits are added up again and again."""
+@pytest.mark.parametrize(
+    ("sums", "imbalance"), [(("EUR", 1, 5, 6, 0, 0), 1), (("EUR", 1, 5, 5, 3, 2), 0)], ids=["sums", "holds"]
+)
+async def test_books_that_do_not_add_up_stop_the_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sums: tuple[Any, ...], imbalance: int
+) -> None:
+    """Debits and credits are added up again and again, and what is on hold is held against the holds."""
     monkeypatch.setattr(process, "BOOKS_EVERY_S", 0.01)
     async with banking(tmp_path) as world:
         await until(lambda: world.process.statistics()["imbalance"] == {"EUR": 0, "USD": 0})
-        monkeypatch.setattr(world.bank.queries, "trial_balance", lambda: [("EUR", 1, 5, 6, 0)])
+        monkeypatch.setattr(world.bank.queries, "trial_balance", lambda: [sums])
         await until(lambda: world.process.failure)
         assert isinstance(world.process.failure, BooksBroken)
-        assert world.process.statistics()["imbalance"] == {"EUR": 1}
+        assert world.process.statistics()["imbalance"] == {"EUR": imbalance}
 
 
 @pytest.mark.parametrize("query", ["trial_balance", "due_holds"])

@@ -11,7 +11,7 @@ import pytest
 from fortress.client.ids import new_id
 from fortress.client.me import Me
 from fortress.errors import IntegrityFailed, MessageInvalid, NotAllowed, Refused, Status
-from fortress.web.administration_handlers import HANDLERS, FirstHead, minor_of
+from fortress.web.administration_handlers import HANDLERS, FirstHead
 from tests.server.banks import BANK, World, banking, seed_of
 from tests.web.staff import ask as asked
 from tests.web.staff import context_of
@@ -171,11 +171,3 @@ async def test_what_the_bank_does_not_allow_is_not_done(ask: Ask, world: World) 
     """It decides, not the page."""
     with pytest.raises(NotAllowed):
         await ask(await world.sign_in("tess"), "lock", path={"username": "bob"}, body={})
-
-
-def test_sums_that_no_account_holds_are_refused() -> None:
-    """By the name of their field."""
-    assert minor_of("-9223372036854775807", "floor") == -(2**63 - 1)
-    with pytest.raises(MessageInvalid) as refused:
-        minor_of("9999999999999999999", "payment")
-    assert refused.value.facts == {"field": "payment"}

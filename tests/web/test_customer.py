@@ -21,7 +21,6 @@ from fortress.errors import (
     BankUnreachable,
     FortressError,
     GatewayUnreachable,
-    JournalWriteFailed,
     MessageInvalid,
     NotPrimary,
     OutcomeUnknown,
@@ -449,15 +448,6 @@ async def test_nobody_waits_longer_than_a_browser_does(error: FortressError) -> 
     ((_, (order,), more),) = me.asked
     assert order.id == bytes.fromhex(ORDER["id"])
     assert more == {"order_signature": b"", "deadline_s": ANSWER_S}
-
-
-async def test_a_bank_that_fails_over_a_payment_may_have_made_it() -> None:
-    """Its own words are for its operator; the page repeats the id until there is a definite answer."""
-    me = cast(Me, Scripted(**dict.fromkeys(("pay_order", "open_account"), lambda *_, **__: JournalWriteFailed())))
-    for name, fields in (("pay", ORDER), ("open_account", {"id": ORDER["id"], "currency": "EUR"})):
-        with pytest.raises(OutcomeUnknown) as caught:
-            await ask(me, name, **fields)
-        assert caught.value.facts == {"id": ORDER["id"]}
 
 
 async def test_a_gateway_that_is_away_is_no_empty_list() -> None:

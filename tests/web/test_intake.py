@@ -10,7 +10,7 @@ from multidict import MultiDict
 from fortress.errors import MessageInvalid
 from fortress.web import administration as admin
 from fortress.web import shapes
-from fortress.web.intake import from_json, from_query, from_texts
+from fortress.web.intake import from_json, from_query, from_texts, read_minor
 
 ID = "0" * 32
 
@@ -67,6 +67,14 @@ def test_bodies_that_do_not_fit_are_refused(body: bytes, field: str) -> None:
     with pytest.raises(MessageInvalid) as refused:
         from_json(shapes.Ticket, body)
     assert refused.value.facts["field"] == field
+
+
+def test_sums_that_no_account_holds_are_refused() -> None:
+    """By the name of their field."""
+    assert read_minor("-9223372036854775807", "floor") == -(2**63 - 1)
+    with pytest.raises(MessageInvalid) as refused:
+        read_minor("9999999999999999999", "payment")
+    assert refused.value.facts == {"field": "payment"}
 
 
 def test_a_body_is_not_as_lenient_as_a_query() -> None:

@@ -66,8 +66,10 @@ def _fields(view: PaymentView) -> dict[str, Any]:
 
 async def test_a_bank_without_gateway_has_no_doubts() -> None:
     """Since it pays only within itself."""
-    found, _ = await tell("doubts", GatewayUnreachable("this bank is not connected to a gateway"))
+    found, _ = await tell("doubts", GatewayUnreachable("this bank has no gateway", {"has_gateway": False}))
     assert found.payments == []
+    with pytest.raises(GatewayUnreachable):
+        await tell("doubts", GatewayUnreachable("the gateway does not answer"))
 
 
 ACTS = [

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from fortress.errors import AddressInUse, SettingInvalid
+from fortress.errors import AddressInUse, JournalWriteFailed, SettingInvalid
 from fortress.web import session_handlers, sessions
 from fortress.web import site as module
 from fortress.web.answers import POLICY
@@ -247,6 +247,25 @@ async def test_a_fault_is_answered_and_tells_nothing(
     assert browser.response.headers["X-Request-Id"] in problem["hint"]
     assert any(record.exc_info for record in caplog.records)
     assert (await browser.ask("GET", "/api/session"))[0] == 401
+
+
+async def test_a_bank_that_fails_over_a_change_may_have_made_it(
+    site: Site, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own words are for its operator; the page repeats the id until there is a definite answer."""
+
+    async def fail(call: Any) -> None:
+        raise JournalWriteFailed(PLANTED)
+
+    await browser.sign_in("alice")
+    for name in ("open_account", "accounts"):
+        monkeypatch.setitem(site._handlers, name, fail)
+    id = "01" * 16
+    status, problem = await browser.ask("POST", "/api/accounts", {"currency": "EUR", "id": id})
+    assert (status, problem["code"], problem["facts"]) == (504, "FT-3007", {"id": id})
+    status, problem = await browser.ask("GET", "/api/accounts")
+    assert (status, problem["code"]) == (502, "FT-5005")
+    assert PLANTED not in str(problem)
 
 
 async def test_the_log_holds_no_secrets(browser: Browser, caplog: pytest.LogCaptureFixture) -> None:

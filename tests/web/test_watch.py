@@ -8,7 +8,8 @@ import pytest
 from msgspec.structs import replace
 
 from fortress.protocol.administration import StatusAnswer
-from fortress.web.watch import EVENTS_MAX, SAMPLES_MAX, Watch, time_text
+from fortress.web.conversions import time_of
+from fortress.web.watch import EVENTS_MAX, SAMPLES_MAX, Watch
 
 ONE, TWO = "127.0.0.1:1", "127.0.0.1:2"
 SECOND = 1_000_000
@@ -144,7 +145,7 @@ def test_a_takeover_is_told_with_its_outage() -> None:
         ("node-2", "join", None),
     ]
     assert found.events[3].words == "node-1 answers again after 8.0 s"
-    assert found.events[0].time == time_text(BEGIN + SECOND)
+    assert found.events[0].time == time_of(BEGIN + SECOND)
 
 
 def test_an_old_primary_that_wakes_up_is_not_taken_for_one() -> None:
