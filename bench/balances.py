@@ -11,6 +11,7 @@ import argparse
 from bench import report
 from bench.bank import Bank, Plan
 from bench.measurement import Loaded, add_options, check_books, run, run_load
+from bench.profiling import add_option, profiled
 
 
 def measure(options: argparse.Namespace) -> report.Result:
@@ -27,7 +28,9 @@ def measure(options: argparse.Namespace) -> report.Result:
                 warm_up=options.warm_up,
             )
 
-        lone, ahead = load(1), load(options.outstanding)
+        with profiled(bank, "balances", options):
+            lone = load(1)
+        ahead = load(options.outstanding)
         check_books(bank)
     return {
         "reads_per_s": lone.per_s,
@@ -42,6 +45,7 @@ def options_parser() -> argparse.ArgumentParser:
     """Make the parser of this bench's options."""
     parser = argparse.ArgumentParser(prog="python -m bench.balances", description=__doc__)
     add_options(parser, clients=32, outstanding=32, seconds=10)
+    add_option(parser, "balances")
     return parser
 
 

@@ -12,19 +12,21 @@ from bench import report
 from bench.bank import Bank, Plan
 from bench.load import BATCH_ROWS
 from bench.measurement import add_options, check_books, run, run_load, wait_caught_up
+from bench.profiling import add_option, profiled
 
 
 def measure(options: argparse.Namespace) -> report.Result:
     """Load a bank with batches and give the result."""
     with Bank(Plan(options.accounts), parent=options.folder) as bank:
-        loaded = run_load(
-            bank,
-            workload="batches",
-            seconds=options.seconds,
-            clients=options.clients,
-            outstanding=options.outstanding,
-            warm_up=options.warm_up,
-        )
+        with profiled(bank, "batches", options):
+            loaded = run_load(
+                bank,
+                workload="batches",
+                seconds=options.seconds,
+                clients=options.clients,
+                outstanding=options.outstanding,
+                warm_up=options.warm_up,
+            )
         sustained_s = wait_caught_up(bank) - loaded.began_s
         check_books(bank)
     return {
@@ -40,6 +42,7 @@ def options_parser() -> argparse.ArgumentParser:
     """Make the parser of this bench's options."""
     parser = argparse.ArgumentParser(prog="python -m bench.batches", description=__doc__)
     add_options(parser, clients=4, outstanding=1, seconds=10)
+    add_option(parser, "batches")
     return parser
 
 

@@ -12,32 +12,20 @@ costs, each with as many clients under way at once, everybody with another usern
     the proof and the token alone, on channels that were opened before.
 
 The load client shares the processors with the node and does as much arithmetic: ``client_cpu_us`` says how much.
-``--profile`` writes down where the node's time goes while logins come in.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
-import subprocess
-import sysconfig
-import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from contextlib import ExitStack, nullcontext
 from typing import Any
 
-from bench import machine, report
+from bench import report
 from bench.arrivals import MODES
 from bench.bank import Bank, Plan
 from bench.measurement import LOAD_S_MAX, add_options, answer_of, at_least, check_books, run, started
-from fortress.errors import UsageError
-
-PROFILE = report.RESULTS / "logins-profile.txt"
-PROFILE_RATE = 200
-PROFILE_LINES = 50
+from bench.profiling import add_option, profiled
 
 
 def measure(options: argparse.Namespace) -> report.Result:
@@ -45,7 +33,7 @@ def measure(options: argparse.Namespace) -> report.Result:
     result: dict[str, report.Value] = {}
     with Bank(Plan(options.accounts, people=options.people), parent=options.folder) as bank:
         for mode in MODES:
-            with _profiled(bank, options.seconds) if options.profile and mode == "logins" else ExitStack():
+            with profiled(bank, "logins", options) if mode == "logins" else nullcontext():
                 result |= _measure_mode(bank, options, mode)
         check_books(bank)
     names = ("clients", "processes", "seconds", "people")
@@ -96,60 +84,6 @@ def _arrivals(bank: Bank, options: argparse.Namespace, mode: str) -> list[dict[s
         return [answer_of(process, LOAD_S_MAX + options.warm_up + options.seconds) for process in processes]
 
 
-@contextmanager
-def _profiled(bank: Bank, seconds: float) -> Iterator[None]:
-    """Sample the node's stacks and write down where the time went.
-
-    Stacks of Python only: to unwind those in C as well stops the node for longer than it runs. What the loop does in C,
-    the handshakes of TLS above all, shows as time of the function that runs the loop.
-    """
-    assert bank.process is not None
-    stacks = Path(bank.folder).parent / "stacks.txt"
-    command = [_profiler(), "record", "--nonblocking", "-r", str(PROFILE_RATE), "-f", "raw", "-o", str(stacks)]
-    command += ["-d", str(max(int(seconds), 1)), "-p", str(bank.process.pid)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as sampler:
-        try:
-            yield
-            sampler.wait(LOAD_S_MAX)
-        finally:
-            sampler.kill()
-    PROFILE.parent.mkdir(parents=True, exist_ok=True)
-    heading = f"logins, commit {report.commit()}, {time.strftime('%Y-%m-%d')}, {machine.describe()}"
-    PROFILE.write_text(f"{heading}\n{summary_of(stacks.read_text(encoding='utf-8'))}", encoding="utf-8")
-
-
-def _profiler() -> str:
-    """Find py-spy: in the path, or beside this Python."""
-    path = os.pathsep.join([os.environ.get("PATH", os.defpath), sysconfig.get_path("scripts")])
-    found = shutil.which("py-spy", path=path)
-    if found is None:
-        raise UsageError("py-spy is not installed: 'pip install py-spy', or leave --profile out")
-    return found
-
-
-def summary_of(stacks: str) -> str:
-    """Make a readable summary of py-spy's raw stacks: shares of all samples, for functions themselves and with callees.
-
-    Args:
-        stacks: a line for each stack: its frames from the outermost, parted by semicolons, a blank, how often seen.
-    """
-    own: Counter[str] = Counter()
-    whole: Counter[str] = Counter()
-    total = 0
-    for line in stacks.splitlines():
-        frames_text, _, times_text = line.rpartition(" ")
-        frames, times = [frame.rpartition(":")[0] or frame for frame in frames_text.split(";")], int(times_text)
-        total += times
-        own[frames[-1]] += times
-        for frame in set(frames):
-            whole[frame] += times
-    parts = []
-    for title, counts in (("in the function itself", own), ("with what it calls", whole)):
-        rows = [f"{100 * times / total:6.1f} %  {frame}" for frame, times in counts.most_common(PROFILE_LINES)]
-        parts.append("\n".join([f"\n{title}, of {total} samples", *rows, ""]))
-    return "".join(parts)
-
-
 def options_parser() -> argparse.ArgumentParser:
     """Make the parser of this bench's options."""
     parser = argparse.ArgumentParser(prog="python -m bench.logins", description=__doc__)
@@ -157,7 +91,7 @@ def options_parser() -> argparse.ArgumentParser:
     add_options(parser, clients=32, seconds=10, accounts=100)
     parser.add_argument("--people", type=at_least(64), default=5_000, metavar="N", help="who can sign in (5000)")
     parser.add_argument("--processes", type=at_least(1), default=1, metavar="N", help="load processes (1)")
-    parser.add_argument("--profile", action="store_true", help=f"sample the node with py-spy into {PROFILE.name}")
+    add_option(parser, "logins")
     return parser
 
 

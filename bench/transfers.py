@@ -12,6 +12,7 @@ import argparse
 from bench import report
 from bench.bank import Bank, Plan
 from bench.measurement import Loaded, add_options, check_books, run, run_load
+from bench.profiling import add_option, profiled
 
 WORKLOADS = ("transfers", "hot")
 HALF = 0.5
@@ -21,7 +22,8 @@ PLOTTED_SHARES = (0.1, 0.25, 0.5, 0.75, 0.9)
 def measure(options: argparse.Namespace) -> report.Result:
     """Load a bank as the options say and give the result."""
     with Bank(Plan(options.accounts), parent=options.folder) as bank:
-        top = _load(bank, options)
+        with profiled(bank, "transfers", options):
+            top = _load(bank, options)
         result = _half(bank, options, top) if options.half else {"transfers_per_s": top.per_s, **top.facts()}
         check_books(bank)
     names = ("clients", "outstanding", "seconds", "workload", "accounts", "half")
@@ -70,6 +72,7 @@ def options_parser() -> argparse.ArgumentParser:
     """Make the parser of this bench's options."""
     parser = argparse.ArgumentParser(prog="python -m bench.transfers", description=__doc__)
     add_options(parser, clients=32, outstanding=1, seconds=10)
+    add_option(parser, "transfers")
     parser.add_argument("--workload", choices=WORKLOADS, default="transfers", help="hot: all credit one account")
     parser.add_argument("--half", action="store_true", help="latencies at half of the top rate, in an open loop")
     parser.add_argument("--plot", action="store_true", help="with --half: also at other rates, drawn as a curve")
