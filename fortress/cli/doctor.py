@@ -16,7 +16,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -46,6 +46,7 @@ SYNC_BYTES: Final = 4096
 REGISTER_MS_WARN: Final = 300.0
 SEGMENTS_FREE_FAIL: Final = 2
 SEGMENTS_FREE_WARN: Final = 20
+BACKUP_DAYS_WARN: Final = 2
 CONNECT_S_MAX: Final = 2.0
 
 
@@ -232,6 +233,21 @@ def check_sync(patient: Patient) -> Iterator[Finding]:
     fix = "use a disk with a cache that survives power loss, or one that is less busy" if slow else ""
     found = f"{median_ms:.2f} ms, at most {worst_ms:.2f} ms"
     yield Finding("warn" if slow else "ok", "durable write of 4 KiB", found, fix)
+
+
+def check_backup(patient: Patient) -> Iterator[Finding]:
+    """There is a backup, not older than two days."""
+    from fortress.server.backup_note import read_note
+
+    note = read_note(patient.data)
+    fix = f"fortress backup create {patient.folder} --to BACKUPS"
+    if note is None:
+        yield Finding("warn", "backup", "none was made of this node yet", fix)
+        return
+    made = datetime.fromtimestamp(note.made_us / 1e6, UTC)
+    found = f"{note.name}, up to position {note.position}, made {made:%Y-%m-%d %H:%M} UTC"
+    is_old = datetime.now(UTC) - made > timedelta(days=BACKUP_DAYS_WARN)
+    yield Finding("warn", "backup", found, fix) if is_old else _ok("backup", found)
 
 
 # --- the node --------------------------------------------------------------------------------------------------------
@@ -453,6 +469,7 @@ CHECKS: Final[dict[str, Callable[[Patient], Iterator[Finding]]]] = {
     "certificates": check_certificates,
     "disk space": check_disk,
     "disk": check_sync,
+    "backup": check_backup,
     "ports": check_listeners,
     "node": check_node,
     "cluster": check_cluster,

@@ -79,7 +79,7 @@ ROWS = (
     ),
     Row("auth_failures", "fortress_auth_failures", COUNTER, "Logins that failed.", ("reason",)),
     Row("event_loop_lag_s", "fortress_event_loop_lag_seconds", GAUGE, "How late the event loop runs its timers."),
-    Row("last_backup", "fortress_last_backup_timestamp_seconds", GAUGE, "When the last backup was finished."),
+    Row("last_backup", "fortress_last_backup_timestamp_seconds", GAUGE, "When the node's last backup was made."),
     Row(
         *("certificate_expiry", "fortress_tls_certificate_expiry_timestamp_seconds", GAUGE),
         help="When the TLS certificate expires.",

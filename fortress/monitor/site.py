@@ -39,7 +39,7 @@ payments_in_doubt   int                    payments across banks without a decis
 event_loop_lag_s    float                  how late the event loop runs its timers
 memory_rss_bytes    int                    resident memory
 certificate_expiry  float                  when the TLS certificate expires, Unix time
-last_backup         float                  when the last backup was finished, Unix time
+last_backup         float                  when this node's last backup was made, Unix time; None: none is known
 checks              {name: (bool, str)}    what must hold to be ready: whether it does, and a short reason
 =================== ====================== ============================================================================
 

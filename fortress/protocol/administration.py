@@ -219,7 +219,10 @@ class StatusRequest(Request, frozen=True):
 
 
 class StatusAnswer(Answer, frozen=True):
-    """``state``: where the node stands in its pair, such as ``standby.in_sync``; alone without one."""
+    """``state``: where the node stands in its pair, such as ``standby.in_sync``; alone without one.
+
+    ``backup_us``, ``backup_position``: when the node's last backup was made and the last entry in it; 0: none is known.
+    """
 
     bank: str
     node: str
@@ -233,3 +236,5 @@ class StatusAnswer(Answer, frozen=True):
     uptime_s: float
     version: str
     state: str = ""
+    backup_us: int = 0
+    backup_position: int = 0

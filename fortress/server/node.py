@@ -12,6 +12,7 @@ from fortress.config import Settings
 from fortress.errors import OK
 from fortress.ledger.keyring import Keyring
 from fortress.protocol.administration import StatusAnswer
+from fortress.server.backup_note import LastBackup
 from fortress.server.login import LoginDesk
 from fortress.server.ports import Ports
 from fortress.server.statistics import Statistics
@@ -59,6 +60,7 @@ class Node:
         statistics: its counters.
         ports: where payments between banks are plugged in.
         standing: tells where it stands in its pair; None: it is alone.
+        backup: the last one that was made of it.
         started_s: monotonic time of the start.
     """
 
@@ -72,6 +74,7 @@ class Node:
     throttle: Throttle
     statistics: Statistics
     standing: Callable[[], Standing] | None = None
+    backup: LastBackup = field(default_factory=LastBackup)
     ports: Ports = field(default_factory=Ports)
     started_s: float = field(default_factory=time.monotonic)
 
@@ -92,4 +95,6 @@ class Node:
             round(time.monotonic() - self.started_s, 3),
             __version__,
             standing.state,
+            self.backup.made_us,
+            self.backup.position,
         )

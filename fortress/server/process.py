@@ -183,6 +183,7 @@ class Process:
                 await process._make_whole()
             else:
                 await process._enter_pair(engine, vault, control)
+            await process.node.backup.look(data)
             await process.server.start(process.dispatcher)
             if process.pairing is not None:
                 opened.push_async_callback(process.pairing.stop)
@@ -199,13 +200,10 @@ class Process:
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
-        process._chores = [
-            asyncio.create_task(process._expire_holds()),
-            asyncio.create_task(process._watch_books()),
-            asyncio.create_task(process._warm_up()),
-        ]
+        chores = [process._expire_holds(), process._watch_books(), process._warm_up(), process.node.backup.watch(data)]
         if process.pairing is not None:
-            process._chores.append(asyncio.create_task(process.pairing.watch_disk(process._is_disk_full)))
+            chores.append(process.pairing.watch_disk(process._is_disk_full))
+        process._chores = [asyncio.create_task(chore) for chore in chores]
         return process
 
     async def _enter_pair(self, engine: Engine, vault: Vault, control: Control) -> None:
@@ -431,6 +429,8 @@ class Process:
             "imbalance": dict(self._imbalance),
             "memory_rss_bytes": _resident_bytes(),
             "certificate_expiry": self._certificate_expiry,
+            "last_backup": status.backup_us / 1e6 or None,
+            "last_backup_position": status.backup_position,
             "checks": {
                 "ledger": (
                     not counts["failed"],

@@ -32,7 +32,10 @@ from fortress.web.shapes import (
 
 
 class Node(Out, frozen=True):
-    """One node as last heard: ``state`` ok, silent, or what its pair says; ``seen`` None: never."""
+    """One node as last heard: ``state`` ok, silent, or what its pair says; ``seen`` None: never.
+
+    ``backup``, ``backup_position``: when its last backup was made and the last entry in it; None: none is known.
+    """
 
     address: str
     node: str
@@ -48,6 +51,8 @@ class Node(Out, frozen=True):
     uptime_s: float
     version: str
     seen: Time | None
+    backup: Time | None
+    backup_position: Position
 
 
 class Cluster(Out, frozen=True):

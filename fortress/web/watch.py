@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from fortress.protocol.administration import StatusAnswer
 from fortress.web import administration as admin
-from fortress.web.conversions import time_of
+from fortress.web.conversions import time_of, time_or_none
 
 SAMPLES_MAX: Final = 600
 """Ten minutes of seconds."""
@@ -245,7 +245,9 @@ class Watch:
                 tasks_processed=s.tasks_processed,
                 uptime_s=s.uptime_s,
                 version=s.version,
-                seen=time_of(sight.seen_us) if sight.seen_us else None,
+                seen=time_or_none(sight.seen_us),
+                backup=time_or_none(s.backup_us),
+                backup_position=s.backup_position,
             )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
@@ -16,7 +17,9 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Route, expect
 
+from fortress.cli.pairs import NODES
 from fortress.client.money import Money
+from fortress.server.backup_note import BackupNote, write_note
 from tests.browser import crowd as acts
 from tests.browser.browser import Visitor
 from tests.browser.crowd import Crowd, Visit
@@ -275,6 +278,20 @@ async def test_limits_change_when_a_second_administrator_approves(world: World, 
         assert (await me.account(number)).limit_day_minor == 321_50
     await ada.go(f"/admin/accounts/{number}")
     await expect(ada.page.get_by_role("main")).to_contain_text("€321.50")
+
+
+async def test_a_backup_made_on_a_nodes_machine_is_shown(world: World, visit: Visit) -> None:
+    """Without one the page says how to make it; a moment after its note lies in the node's folder it is there."""
+    page = (await visit("ada")).page
+    await page.goto("/admin/backups")
+    block = page.get_by_role("region", name="Last backup of each node")
+    await expect(block).to_contain_text("fortress backup create FOLDER --to BACKUPS")
+    note = BackupNote(time.time_ns() // 1000, lsn=1, position=1, size_bytes=1, name="a.backup")
+    await asyncio.to_thread(write_note, world.a.folders[0], note)
+    row = block.get_by_role("row").filter(has_text=NODES[0])
+    await expect(row).to_contain_text("Backed up")
+    await expect(row.get_by_role("cell")).to_contain_text(["just now", "1", "entries", "Backed up"])
+    await expect(block.get_by_role("row").filter(has_text=NODES[1])).to_contain_text("No backup yet")
 
 
 # --- Secrets ---------------------------------------------------------------------------------------------------------

@@ -8,9 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
+import msgspec
+from msgspec.structs import replace
 from playwright.async_api import Page, Route, expect
 
+from fortress.web import administration as admin
 from tests.browser import crowd as acts
 from tests.browser.browser import Visitor
 from tests.browser.world import World
@@ -49,7 +53,7 @@ class View:
         await visitor.go(self.path.format(**numbers))
         await expect(visitor.page.get_by_role("heading", level=1)).to_be_visible()
         if self.prepare is _slow:
-            await expect(visitor.page.get_by_text("Loading…").first).to_have_css("opacity", "1")
+            await expect(visitor.page.locator(".skeleton").first).to_have_css("opacity", "1")
         elif self.prepare is _switching:
             await expect(acts.banner(visitor.page)).to_be_visible()
         elif self.prepare not in BEFORE:
@@ -98,7 +102,36 @@ async def _month(visitor: Visitor, _world: World) -> None:
     await visitor.page.route("**/api/accounts/*/balances**", answer)
 
 
-BEFORE = (_slow, _broken, _switching, _month)
+NOON = datetime(2026, 6, 30, 12, tzinfo=UTC)
+
+
+UNHEARD = admin.Node("192.0.2.14:7611", "", "", "silent", 0, 0, 0, 0, 0, 0, 0, 0.0, "", None, None, 0)
+
+
+def _node(name: str, days: float | None) -> admin.Node:
+    """A node whose last backup is so many days old; None: there is none."""
+    heard = replace(UNHEARD, node=name, address=name, state="ok", version="1", position=71_204, seen=NOON.isoformat())
+    if days is None:
+        return heard
+    return replace(heard, backup=(NOON - timedelta(days=days)).isoformat(), backup_position=71_204 - int(days * 1000))
+
+
+def _backups(*nodes: admin.Node) -> Prepare:
+    """Nodes that say this of their backups."""
+    cluster = msgspec.json.encode(admin.Cluster("", "ok", "", list(nodes), NOON.isoformat()))
+
+    async def answer(route: Route) -> None:
+        await route.fulfill(body=b"event: cluster\ndata: %b\n\n" % cluster, content_type="text/event-stream")
+
+    async def prepare(visitor: Visitor, _world: World) -> None:
+        await visitor.page.route("**/api/admin/stream", answer)
+
+    return prepare
+
+
+_backups_told = _backups(_node("node-1", 0.13), _node("node-2", 9.4), _node("node-3", None), UNHEARD)
+_backups_old = _backups(_node("node-1", 2.1), _node("node-2", None))
+BEFORE = (_slow, _broken, _switching, _month, _backups_told, _backups_old)
 
 
 # --- what happens on it ----------------------------------------------------------------------------------------------
@@ -252,6 +285,10 @@ VIEWS = (
     View("admin-doubts", "ada", "/admin/doubts"),
     View("admin-books", "ada", "/admin/books"),
     View("admin-trail", "ada", "/admin/trail"),
+    View("admin-backups", "ada", "/admin/backups", _backups_told),
+    View("admin-backups-old", "ada", "/admin/backups", _backups_old),
+    View("admin-backups-none", "ada", "/admin/backups"),
+    View("admin-backups-loading", "ada", "/admin/backups", _slow, is_loading=True),
     View("admin-events", "ada", "/admin/events"),
     View("laboratory", "ada", "/admin/lab"),
     View("teller-cash", "tom", "/admin/cash"),

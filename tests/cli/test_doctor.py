@@ -25,6 +25,7 @@ from fortress.cli.peer import PeerAnswer
 from fortress.errors import Unreachable
 from fortress.pair.control import CONTROL_NAME, Control
 from fortress.pair.messages import Configuration, Member
+from fortress.server.backup_note import BackupNote, write_note
 from fortress.server.folder import locked
 from tests.cli.doors import answering, make_pair, witnessing
 from tests.cli.test_switching import write
@@ -140,6 +141,19 @@ def test_a_full_or_slow_disk_is_found(pair: tuple[Path, Path], monkeypatch: pyte
     monkeypatch.setattr(doctor.time, "perf_counter", lambda: next(ticks) / 50)
     (found,) = findings(pair[0], "disk")
     assert found.level == "warn" and "20.00 ms" in found.found
+
+
+def test_a_backup_that_is_missing_or_old_is_found(pair: tuple[Path, Path]) -> None:
+    """After two days; with the command that makes one."""
+    folder = pair[0]
+    (missing,) = findings(folder, "backup")
+    assert (missing.level, missing.fix) == ("warn", f"fortress backup create {folder} --to BACKUPS")
+    for hours, level in ((1, "ok"), (47, "ok"), (49, "warn")):
+        made = datetime.now(UTC) - timedelta(hours=hours)
+        write_note(folder, BackupNote(int(made.timestamp() * 1e6), 12, 34, 5678, "a.backup"))
+        (found,) = findings(folder, "backup")
+        assert (found.level, bool(found.fix)) == (level, level == "warn")
+        assert found.found == f"a.backup, up to position 34, made {made:%Y-%m-%d %H:%M} UTC"
 
 
 def test_a_data_folder_that_is_gone_is_found(pair: tuple[Path, Path]) -> None:

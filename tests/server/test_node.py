@@ -7,6 +7,7 @@ from dataclasses import replace
 from fortress.errors import Refused
 from fortress.protocol.accounts import GetAccount, ListAccounts, Profile, SetProfile
 from fortress.protocol.administration import StatusRequest
+from fortress.server.backup_note import BackupNote, LastBackup
 from fortress.server.node import Standing
 from tests.server.world import BANK, connected, running
 
@@ -39,3 +40,14 @@ async def test_a_member_of_a_pair_tells_where_it_stands() -> None:
         status = replace(world.node, standing=lambda: standing).status()
         assert (status.role, status.term, status.copies, status.state) == ("standby", 7, 2, "standby.in_sync")
         assert world.node.status().state == "alone"
+
+
+async def test_a_node_tells_of_its_last_backup() -> None:
+    """When it was made and how far it reaches; nothing where there is none."""
+    async with running() as world:
+        status = world.node.status()
+        assert (status.backup_us, status.backup_position) == (0, 0)
+        backup = LastBackup()
+        backup.note = BackupNote(1_700_000_000_000_000, 12, 34, 5678, "a.backup")
+        status = replace(world.node, backup=backup).status()
+        assert (status.backup_us, status.backup_position) == (1_700_000_000_000_000, 34)

@@ -28,7 +28,8 @@ from fortress.ledger.commands import EndSession
 from fortress.ledger.entries import decode
 from fortress.ledger.model import BANK_ACTOR
 from fortress.protocol.administration import StatusRequest
-from fortress.server import committer, process
+from fortress.server import backup_note, committer, process
+from fortress.server.backup_note import BackupNote, write_note
 from fortress.server.folder import open_folder
 from fortress.server.process import Process
 from tests.server.banks import BANK, World, banking, empty_folder, filled_folder, serving, until, write_plan
@@ -198,6 +199,18 @@ async def test_the_monitor_sees_what_is_done(tmp_path: Path) -> None:
         assert all(is_well for is_well, _ in found["checks"].values())
         status = await alice.ask("status", StatusRequest())
         assert status.tasks_processed >= found["tasks_processed"]
+
+
+async def test_a_backup_made_beside_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some seconds after its note was written, and at once after a start."""
+    monkeypatch.setattr(backup_note, "READ_EVERY_S", 0.01)
+    async with banking(tmp_path) as world:
+        assert world.process.statistics()["last_backup"] is None
+        write_note(world.folder, BackupNote(1_700_000_000_500_000, 12, 34, 5678, "a.backup"))
+        await until(lambda: world.process.statistics()["last_backup"] == 1_700_000_000.5)
+    monkeypatch.setattr(backup_note.LastBackup, "watch", lambda self, folder: asyncio.sleep(0))
+    async with banking(tmp_path) as world:
+        assert world.process.statistics()["last_backup_position"] == 34
 
 
 # --- Stopping --------------------------------------------------------------------------------------------------------

@@ -186,3 +186,11 @@ def test_what_is_kept_is_bounded() -> None:
         found.heard(ONE, PRIMARY, 1.0, BEGIN + second * SECOND)
         found.tick(BEGIN + second * SECOND)
     assert (len(found.samples), len(found.events)) == (SAMPLES_MAX, EVENTS_MAX)
+
+
+def test_each_node_tells_of_its_last_backup() -> None:
+    """When it was made and up to which position; one without says so."""
+    backed_up = replace(PRIMARY, backup_us=BEGIN, backup_position=4)
+    one, two = watch(backed_up, STANDBY).cluster(BEGIN + SECOND).nodes
+    assert (one.backup, one.backup_position) == (time_of(BEGIN), 4)
+    assert (two.backup, two.backup_position) == (None, 0)

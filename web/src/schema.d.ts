@@ -1418,6 +1418,8 @@ export interface components {
         /**
          * Node
          * @description One node as last heard: ``state`` ok, silent, or what its pair says; ``seen`` None: never.
+         *
+         *         ``backup``, ``backup_position``: when its last backup was made and the last entry in it; None: none is known.
          */
         Node: {
             address: string;
@@ -1435,6 +1437,9 @@ export interface components {
             uptime_s: number;
             version: string;
             seen: string | null;
+            backup: string | null;
+            /** @description position in the bank's journal */
+            backup_position: number;
         };
         /**
          * Samples

@@ -2,6 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 import { Facts } from "../components";
+import { agoWords } from "./backups";
 import { State } from "./parts";
 import type { Node } from "./types";
 import { nodeRole, nodeState, span } from "./words";
@@ -54,6 +55,7 @@ export function NodeCard({ node, reported, children }: { node: Node; reported: s
             ["Connections", known ? node.connections.toLocaleString() : "–"],
             ["Requests done", known ? node.tasks_processed.toLocaleString() : "–"],
             ["Up for", known ? span(node.uptime_s) : "–"],
+            ["Last backup", node.backup !== null ? agoWords(node.backup, reported) : known ? "None yet" : "–"],
             ["Version", node.version || "–"],
           ]}
         />

@@ -31,6 +31,8 @@ interface PanelProps<T> {
   shown: Loaded<T>;
   /** One sentence where there is nothing; empty where there is something. */
   empty?: (data: T) => string;
+  /** What to do then. */
+  action?: ComponentChildren;
   /** Beside the heading. */
   after?: ComponentChildren;
   /** Without a heading of its own, where the page's says it. */
@@ -41,7 +43,7 @@ interface PanelProps<T> {
 }
 
 /** A block of a page, with its heading and all states. */
-export function Panel<T>({ name, shown, empty, after, hidden = false, bare = false, lines = 4, children }: PanelProps<T>) {
+export function Panel<T>({ name, shown, empty, action, after, hidden = false, bare = false, lines = 4, children }: PanelProps<T>) {
   const words = shown.data !== undefined && empty ? empty(shown.data) : "";
   return (
     <Block
@@ -51,7 +53,7 @@ export function Panel<T>({ name, shown, empty, after, hidden = false, bare = fal
       assurance={ASSURANCE}
       actions={after}
       isEmpty={() => words !== ""}
-      empty={<Empty words={words} />}
+      empty={<Empty words={words} action={action} />}
       {...(hidden ? {} : { title: name })}
     >
       {children}

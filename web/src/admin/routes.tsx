@@ -5,6 +5,7 @@ import "./admin.css";
 import { Account } from "./pages/account";
 import { Accounts } from "./pages/accounts";
 import { Approvals } from "./pages/approvals";
+import { Backups } from "./pages/backups";
 import { Banks } from "./pages/banks";
 import { Books } from "./pages/books";
 import { CashDesk } from "./pages/cashdesk";
@@ -38,6 +39,7 @@ export const routes: Route[] = [
   { path: "/admin/windows/:number", page: OneWindow, roles: STAFF, where: "gateway", below: "/admin/windows" },
   { path: "/admin/books", page: Books, roles: BOOKKEEPERS, menu: { label: "Books", icon: "scale" } },
   { path: "/admin/trail", page: Trail, roles: BOOKKEEPERS, menu: { label: "Audit trail", icon: "trail" } },
+  { path: "/admin/backups", page: Backups, roles: STAFF, menu: { label: "Backups", icon: "archive" } },
   { path: "/admin/events", page: Events, roles: STAFF, menu: { label: "Events", icon: "bell" } },
   { path: "/admin/lab", page: Laboratory, roles: STAFF, where: "demo", menu: { label: "Laboratory", icon: "flask" } },
 ];

@@ -35,6 +35,13 @@ const NODE: Record<string, Told> = {
   silent: { tone: "danger", word: "Silent" },
 };
 
+const BACKUP: Record<string, Told> = {
+  fresh: { tone: "ok", word: "Backed up" },
+  old: { tone: "warning", word: "Older than two days" },
+  none: { tone: "warning", word: "No backup yet" },
+  unheard: { tone: "neutral", word: "Not known" },
+};
+
 const ROLE_OF_NODE: Record<string, string> = {
   primary: "Primary",
   standby: "Standby",
@@ -114,6 +121,7 @@ export const personState = (name: string): Told => told(PERSON, name);
 /** What a pair says of a node and has no word here is worth a look. */
 export const nodeState = (name: string): Told =>
   told(NODE, name.slice(name.lastIndexOf(".") + 1).replaceAll(" ", "_"), "warning");
+export const backupStateWords = (name: string): Told => told(BACKUP, name);
 export const bankState = (name: string): Told => told(BANK, name);
 export const processState = (name: string): Told => told(PROCESS, name);
 export const agreement = (name: string): Told => told(AGREEMENT, name);

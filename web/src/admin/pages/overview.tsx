@@ -1,7 +1,8 @@
 /** How the bank is: one sentence, the nodes, how fast it is, what happened last and what waits for somebody. */
 
 import { Page } from "../../components";
-import { useLoaded } from "../../loaded";
+import { type Loaded, useLoaded } from "../../loaded";
+import { isBackupDue } from "../backups";
 import { useCluster } from "../cluster";
 import { calls } from "../calls";
 import { isStuck } from "./doubts";
@@ -9,6 +10,7 @@ import { EventRows } from "./events";
 import { NodeCards } from "../nodes";
 import { Headline, Panel } from "../parts";
 import { Rates } from "../rates";
+import type { Cluster } from "../types";
 import { hasRole, useWho } from "../who";
 
 const SAMPLES_MS = 2_000;
@@ -33,11 +35,12 @@ function Waiting({ count, one, many, to }: WaitingProps) {
   );
 }
 
-function ToDo() {
+function ToDo({ cluster }: { cluster: Loaded<Cluster> }) {
   const who = useWho();
   const mayApprove = hasRole(who, "administrator");
   const approvals = useLoaded(calls.approvals, [], { every_ms: WAITING_MS, skip: !mayApprove });
   const doubts = useLoaded(calls.doubts, [], { every_ms: WAITING_MS });
+  const due = cluster.data ? isBackupDue(cluster.data) : null;
   const others = approvals.data?.approvals.filter((approval) => !approval.mine).length;
   return (
     <ul class="todo" role="list">
@@ -45,6 +48,7 @@ function ToDo() {
         <Waiting count={others ?? null} one="request waits for you" many="requests wait for you" to="/admin/approvals" />
       )}
       <Waiting count={doubts.data?.payments.filter(isStuck).length ?? null} one="payment in doubt" many="payments in doubt" to="/admin/doubts" />
+      <Waiting count={due === null ? null : Number(due)} one="backup is due" many="backups are due" to="/admin/backups" />
     </ul>
   );
 }
@@ -58,7 +62,7 @@ export function Overview() {
       <Panel name="How the bank is" hidden bare lines={1} shown={cluster}>
         {(data) => <Headline cluster={data} />}
       </Panel>
-      <ToDo />
+      <ToDo cluster={cluster} />
       <Panel name="Nodes" shown={cluster} bare empty={(data) => (data.nodes.length ? "" : "No node has been heard of yet.")}>
         {(data) => <NodeCards nodes={data.nodes} reported={data.time} />}
       </Panel>
