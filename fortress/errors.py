@@ -1,9 +1,8 @@
 """Every way Fortress says no: business refusals as values, faults as errors, one code for each.
 
-A refusal of the bank is a :class:`Status`, a number that is never given to another meaning. Everything else is
-a class below with one wire code, one sentence and one hint. Codes read as ``FT-<code>``: 1xxx refused by the
-bank, 2xxx who you are, 3xxx try again, 4xxx what was sent, 5xxx the ledger itself, 6xxx how it was called,
-7xxx what happens between the nodes of a bank.
+A refusal of the bank is a :class:`Status`, a number that is never given to another meaning. Everything else is a class
+below with one wire code, one sentence and one hint. Codes read as ``FT-<code>``: 1xxx refused by the bank, 2xxx who you
+are, 3xxx try again, 4xxx what was sent, 5xxx the ledger itself, 6xxx how it was called, 7xxx between a bank's nodes.
 """
 
 from __future__ import annotations
@@ -17,10 +16,7 @@ from fortress.statuses import status_name as status_name
 
 OK = 0
 REFUSED_CODE_BASE = 1000
-
 Facts = dict[str, int | str | bool | None]
-
-
 DEFAULT_REFUSAL_HINT = "change the request; repeating it with the same id gives the same answer"
 
 
@@ -362,6 +358,13 @@ class StateFileUnusable(LedgerError):
 
     code = 5010
     hint = "check the disk and the file's owner; the process has stopped and finds out what was written when it starts"
+
+
+class BackupDamaged(LedgerError):
+    """A backup was changed or cut off, or the file is none."""
+
+    code = 5011
+    hint = "take an older one: 'fortress backup list' shows what is there, 'fortress backup verify' checks it"
 
 
 class UsageError(FortressError):

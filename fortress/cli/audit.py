@@ -56,11 +56,12 @@ def verify_command(folder: Path | None, overrides: tuple[str, ...]) -> int:
     finally:
         line.close()
         opened.close()
-    _show_report(call, report)
+    show_report(call, report)
     return Exit.ok if report.is_right else Exit.integrity
 
 
-def _show_report(call: Call, report: AuditReport) -> None:
+def show_report(call: Call, report: AuditReport) -> None:
+    """Show what an audit found."""
     counts = {name: getattr(report, name) for name in ("records", "entries", "accounts", "customers")}
     sums = {name: found.credits_minor - found.debits_minor for name, found in report.currencies.items()}
     document: Json = {

@@ -63,6 +63,8 @@ COMMANDS: dict[str, Row] = {
     "approve": Row(TEND, "what waits for a second administrator", "approvals"),
     "cert": Row(TEND, "certificates: show, renew, issue", "certificates"),
     "config": Row(TEND, "settings: show, check, explain, rekey", "configuration"),
+    "backup": Row(TEND, "one sealed file of the whole bank: create, list, verify, prune", "backups"),
+    "restore": Row(TEND, "make a node's folder from a backup, also as of an earlier moment", "backups"),
     "bank": Row(BETWEEN, "join a gateway; the banks there: add, list, suspend", "banks"),
     "positions": Row(BETWEEN, "where the banks of a gateway stand with each other", "settlement"),
     "windows": Row(BETWEEN, "settlement windows: list, show, close", "settlement"),

@@ -20,6 +20,7 @@ from fortress.ledger.entries import (
     Invited,
     KeyChanged,
     LedgerOpened,
+    LedgerRestored,
     ProfileChanged,
     Refused,
     SessionEnded,
@@ -63,6 +64,10 @@ class Administration:
             raise BooksBroken(f"position {position} opens the ledger again")
         for currency in entry.currencies:
             self._memory.currencies.setdefault(currency, 0)
+        delta.note(position)
+
+    def apply_ledger_restored(self, entry: LedgerRestored, position: int, delta: Delta) -> None:
+        """Note that the bank went on from a backup; it changes nothing else."""
         delta.note(position)
 
     def apply_refused(self, entry: Refused, position: int, delta: Delta) -> None:

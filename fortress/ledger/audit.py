@@ -142,6 +142,13 @@ def audit_live(journal: Journal, store: Store, *, on_progress: Progress = lambda
         db.close()
 
 
+def audit_records(
+    records: Iterable[Record], db: apsw.Connection | None, *, on_progress: Progress = lambda done, last: None
+) -> AuditReport:
+    """Audit records from elsewhere, against tables if there are some; as :func:`audit_folder` in all else."""
+    return _audit(records, None if db is None else _reader(db, "tables"), 0, on_progress)
+
+
 def _until(records: Iterable[Record], last_lsn: int) -> Iterator[Record]:
     for record in records:
         if record.lsn > last_lsn:

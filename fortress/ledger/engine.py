@@ -204,6 +204,26 @@ class Engine:
         bound = ((self.last_us + ID_SKEW_US_MAX) // 1000).to_bytes(6, "big") + bytes(10)
         self.state.id_seen = max(self.state.id_seen, self.store.newest_time_ordered_id(bound))
 
+    def restored(self, copied_us: int, now_us: int) -> Record:
+        """Go on as a bank that was restored: the first record of a new epoch says so; durable when this returns.
+
+        Args:
+            copied_us: when the backup was made.
+
+        Raises:
+            LedgerError: it could not be written.
+        """
+        self.epoch += 1
+        entry = codec.LedgerRestored(self.clock(now_us), copied_us)
+        self.state.apply(entry, self.delta)
+        self.delta.add(codec.encode(entry))
+        made = self.close_record(now_us, self.last.lsn if self.last else 0)
+        assert made is not None
+        record, delta = made
+        self.journal.append(record)
+        self.store.apply([delta])
+        return record
+
     # --- Judging ---------------------------------------------------------------------------------------------------
     def clock(self, now_us: int) -> int:
         """Make the time of a judgement: the clock, but never before what was written; moves the bound for ids."""

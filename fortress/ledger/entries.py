@@ -249,6 +249,15 @@ class WindowClosed(Entry, frozen=True, tag=VERSION + 17):
     actor: int
 
 
+class LedgerRestored(Entry, frozen=True, tag=VERSION + 18):
+    """The bank went on from a backup made at ``copied_us``; what another history may hold from here on does not count.
+
+    It is the only entry of its record, which is the first of a new epoch.
+    """
+
+    copied_us: int
+
+
 AnyEntry = (
     LedgerOpened
     | Posted
@@ -267,6 +276,7 @@ AnyEntry = (
     | SessionEnded
     | BankChanged
     | WindowClosed
+    | LedgerRestored
 )
 KINDS: dict[int, type[Entry]] = {
     cls.__struct_config__.tag: cls  # type checked below: every kind has an int tag

@@ -94,7 +94,15 @@ class Keyring:
         Raises:
             KeyUnusable: the file is missing, open to others, damaged, or sealed under another key-encryption key.
         """
-        data = _read_private_file(path, "the keyring")
+        return cls.unsealed(_read_private_file(path, "the keyring"), kek, path)
+
+    @classmethod
+    def unsealed(cls, data: bytes, kek: bytes, path: Path) -> Keyring:
+        """Open what a keyring's file holds; ``path`` is where it came from.
+
+        Raises:
+            KeyUnusable: it is damaged, or sealed under another key-encryption key.
+        """
         nonce_end = len(_MAGIC) + _NONCE_SIZE_BYTES
         if not data.startswith(_MAGIC):
             raise KeyUnusable(f"{str(path)!r} is not a keyring of this version", {"file": str(path)})
@@ -126,8 +134,17 @@ def create_kek(path: Path) -> bytes:
         KeyUnusable: the file exists or cannot be written.
     """
     kek = secrets.token_bytes(KEY_SIZE_BYTES)
-    _create_file(path, kek.hex().encode() + b"\n")
+    write_kek(path, kek)
     return kek
+
+
+def write_kek(path: Path, kek: bytes) -> None:
+    """Write a key-encryption key, in hexadecimal, to a file that must not exist yet.
+
+    Raises:
+        KeyUnusable: the file exists or cannot be written.
+    """
+    _create_file(path, _checked(kek).hex().encode() + b"\n")
 
 
 def read_kek(*, key_file: Path, key_command: str, environment: Mapping[str, str]) -> bytes:

@@ -319,6 +319,7 @@ class Recount:
             e.BankChanged: banks.take_bank,
             e.WindowClosed: banks.take_window,
             e.LedgerOpened: self._take_ledger,
+            e.LedgerRestored: lambda entry, position: None,
             e.Refused: lambda entry, position: None,
         }
 

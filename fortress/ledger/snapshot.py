@@ -115,7 +115,7 @@ def take(
         record = next(journal.records(lsn)) if lsn else None
         if record is None or record.hash != hash:
             raise IntegrityFailed(f"the tables hold no record that the journal has: {lsn}")
-        _copy(source, path, key, on_progress)
+        copy_tables(source, path, key, on_progress)
         on_fault.pop_all()
     terms = msgspec.msgpack.encode(Terms(1, key, encode(record)))
     with path.open("rb") as file:
@@ -286,8 +286,16 @@ def _mark_of(db: apsw.Connection) -> tuple[int, bytes]:
     return lsn, hash
 
 
-def _copy(source: apsw.Connection, path: Path, key: bytes, on_progress: Callable[[int, int], None]) -> None:
-    """Copy a database page by page under another key; each page opens under the old one, so it was not changed."""
+def copy_tables(
+    source: apsw.Connection, path: Path, key: bytes, on_progress: Callable[[int, int], None] = lambda done, total: None
+) -> None:
+    """Copy a database page by page under a key; each page opens under the old one, so it was not changed.
+
+    Args:
+        source: in a transaction, so that the copy is of one moment.
+        path: of a file that is not there yet.
+        on_progress: told pages done and in all; what it raises ends the copying.
+    """
     with translated(path.name):
         target = _open_plainly(path, key)
         try:

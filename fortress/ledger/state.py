@@ -28,6 +28,7 @@ from fortress.ledger.entries import (
     Invited,
     KeyChanged,
     LedgerOpened,
+    LedgerRestored,
     Posted,
     ProfileChanged,
     Refused,
@@ -62,6 +63,7 @@ class State(Memory):
             ApprovalDecided: administration.apply_approval_decided,
             SessionEnded: administration.apply_session_ended,
             LedgerOpened: administration.apply_ledger_opened,
+            LedgerRestored: administration.apply_ledger_restored,
             BankChanged: administration.apply_bank_changed,
             WindowClosed: administration.apply_window_closed,
         }

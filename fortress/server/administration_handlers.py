@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from datetime import UTC, datetime
 from typing import Any
 
 from fortress.errors import Refused, Status, status_name
 from fortress.ledger.commands import ChangeAccount, ChangeCustomer, Invite
-from fortress.ledger.entries import BankChanged, SessionEnded
+from fortress.ledger.entries import BankChanged, LedgerRestored, SessionEnded
 from fortress.ledger.model import Actor, Customer, CustomerState
 from fortress.protocol import administration as messages
 from fortress.protocol.accounts import Profile
@@ -209,6 +210,8 @@ def _detail(entry: Any) -> str:
         value = getattr(entry, name, None)
         if value not in (None, "", 0, ()):
             parts.append(f"{name} {' '.join(value) if isinstance(value, tuple) else value}")
+    if type(entry) is LedgerRestored:
+        parts.append(f"backup {datetime.fromtimestamp(entry.copied_us / 1e6, UTC):%Y-%m-%dT%H:%M:%SZ}")
     if hasattr(entry, "status"):
         parts.append(status_name(entry.status))
         parts += [f"{name} {value}" for name, value in entry.facts]

@@ -124,7 +124,7 @@ def create(
         return folder / str(values.get(key, config.line_of(key).default))
 
     data = place("node.data_folder")
-    _require_empty(folder)
+    require_empty(folder)
     if (data / KEYRING_NAME).exists():
         raise FolderExists(f"{str(data)!r} already holds a bank's data", {"folder": str(data)})
     folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
@@ -211,7 +211,12 @@ def _is_unfinished(folder: Path) -> bool:
     return (folder / KEYRING_NAME).exists() or (folder / "keys").exists()
 
 
-def _require_empty(folder: Path) -> None:
+def require_empty(folder: Path) -> None:
+    """Check that a node's folder can be made here.
+
+    Raises:
+        FolderExists: it holds something.
+    """
     facts: dict[str, int | str | bool | None] = {"folder": str(folder)}
     if (folder / config.FILE_NAME).exists():
         raise FolderExists(f"{str(folder)!r} already holds a bank", facts)

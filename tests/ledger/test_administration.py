@@ -74,7 +74,8 @@ def test_every_act_is_in_the_trail(acts: Acts) -> None:
     acts.apply("session_ended", e.SessionEnded(NOW_US, 1, b"s" * 16, 9))
     acts.apply("bank_changed", e.BankChanged(NOW_US, uid(), 1, "north", "add", 1, b"a", 9))
     acts.apply("window_closed", e.WindowClosed(NOW_US, uid(), 1, 0, 5, 9))
-    assert acts.delta.trail == list(range(1, 12))
+    acts.apply("ledger_restored", e.LedgerRestored(NOW_US, 7))
+    assert acts.delta.trail == list(range(1, 13))
     assert len(acts.delta.chain) == len(acts.delta.trail)
     assert acts.memory.known(refused.id) == (3, refused)
     assert acts.delta.sessions == [(b"s" * 16, 1, 9)]

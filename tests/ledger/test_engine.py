@@ -41,7 +41,7 @@ from fortress.ledger.commands import (
 )
 from fortress.ledger.delta import Delta
 from fortress.ledger.engine import Engine
-from fortress.ledger.entries import Posted, decode, encode
+from fortress.ledger.entries import LedgerRestored, Posted, decode, encode
 from fortress.ledger.model import BANK_ACTOR, SWITCH_ACTOR, Actor
 from fortress.ledger.records import Record, entries, make_record
 from tests.ledger.books_fixture import ADMINISTRATOR, ALICE, KEY, NOW_US, TELLER, odd_id, uid
@@ -818,3 +818,17 @@ def test_nothing_is_followed_on_top_of_what_was_judged_here(follower: Follower, 
     follower.account()
     with pytest.raises(ChainBroken, match="judged here"):
         follower.engine.follow(second)
+
+
+# --- From a backup ---------------------------------------------------------------------------------------------------
+def test_a_restored_ledger_begins_an_epoch(ledger: Ledger) -> None:
+    """Its first record says so and nothing else; it is durable, in the tables, and there after a start."""
+    ledger.commit()
+    before = ledger.engine.last
+    assert before is not None
+    record = ledger.engine.restored(NOW_US - 5, NOW_US + 1)
+    assert (record.lsn, record.epoch, record.count) == (before.lsn + 1, before.epoch + 1, 1)
+    assert [decode(blob) for blob in entries(record)] == [LedgerRestored(NOW_US + 1, NOW_US - 5)]
+    assert ledger.engine.store.applied_lsn == record.lsn
+    ledger.reopen()
+    assert (ledger.engine.last, ledger.engine.epoch) == (record, before.epoch + 1)

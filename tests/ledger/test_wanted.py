@@ -67,6 +67,7 @@ ENTRIES: list[tuple[Any, dict[str, set[Any]]]] = [
     (e.CustomerChanged(1, ID, 7, "lock", (), 2, 0, 1), {"customers": {7}}),
     (e.SessionEnded(1, 7, b"", 9), {}),
     (e.LedgerOpened(1, "a", ()), {}),
+    (e.LedgerRestored(1, 1), {}),
 ]
 
 
