@@ -62,6 +62,7 @@ class Coordinator:
     Args:
         bank: the gateway's own books.
         link_of: gives a bank's link, None while it is not here.
+        expects: tells whether a bank that is not here ought to be back any moment.
         log: gives the log of requests, in which payments have lines as well.
         deadline_us: after which what is not decided is given up.
 
@@ -74,6 +75,7 @@ class Coordinator:
         bank: Bank,
         *,
         link_of: Callable[[str], Link | None],
+        expects: Callable[[str], bool],
         log: Callable[[], RequestLog],
         deadline_us: int,
     ) -> None:
@@ -81,6 +83,7 @@ class Coordinator:
         self._bank = bank
         self._state = bank.state
         self._link_of = link_of
+        self._expects = expects
         self._log = log
         self._deadline_us = deadline_us
         self._undecided: dict[bytes, str] = {}
@@ -139,6 +142,8 @@ class Coordinator:
         payment = self.machines.get(submit.id)
         if payment is not None:
             payment.submitted(bank, submit)
+        elif self._expects(submit.payee_bank):
+            return  # the payer's bank says it again, and by then the payee's may be back
         elif self._has_room(bank):
             self._log().note_payment("submit", submit.id, bank=bank, payee_bank=submit.payee_bank)
             self._make(submit.id, bank, submit.payee_bank, counted=bank, submit=submit).begin()

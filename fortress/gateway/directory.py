@@ -34,6 +34,10 @@ from fortress.server.switch_handlers import authority_of
 
 PUSH_S: Final = 0.02
 """Changes within this time are told together."""
+RETURN_S: Final = 3.0
+"""So long a bank is expected that has just gone, or is not back yet since the gateway failed over.
+
+Its standby takes over in less, and whoever pays it meanwhile waits."""
 
 Fields = TypeVar("Fields")
 
@@ -60,6 +64,7 @@ class Directory:
         self._bank = bank
         self._seats: dict[str, Seat] = {}
         self._gone_us: dict[str, int] = {}
+        self._opened_us = 0
         self._changed = asyncio.Event()
         self._push_timer: asyncio.TimerHandle | None = None
 
@@ -93,6 +98,18 @@ class Directory:
         self._gone_us[bank] = now_us()
         self._tell_change()
         return True
+
+    def open(self) -> None:
+        """Begin to expect all banks: this node is the gateway from now on."""
+        self._opened_us = now_us()
+
+    def expects(self, bank: str) -> bool:
+        """Tell whether a bank is not here, but ought to be back any moment."""
+        member = self._bank.state.banks.get(bank)
+        if member is None or member.state != State.active or bank in self._seats:
+            return False
+        since_us = max(self._gone_us.get(bank, 0), self._opened_us)
+        return now_us() - since_us < RETURN_S * 1_000_000
 
     def clear(self) -> None:
         """End all links: another node is the gateway now, or none."""

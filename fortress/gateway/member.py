@@ -26,6 +26,7 @@ from fortress.errors import (
 )
 from fortress.gateway import settlement
 from fortress.gateway.dialing import Dialer
+from fortress.gateway.directory import RETURN_S
 from fortress.gateway.doubts import BankDoubts
 from fortress.gateway.links import Link
 from fortress.gateway.member_ports import MemberPorts
@@ -68,6 +69,7 @@ class Member:
         self._bank = process.node.bank
         self._name = settings.node.bank
         self._banks: dict[str, BankState] = {}
+        self._gone_s: dict[str, float] = {}  # banks that are not at the gateway: since when, as far as is known here
         self._disputes = 0
         self._is_on_duty = False
         self._lost_s = 0.0
@@ -86,6 +88,7 @@ class Member:
             self._bank,
             link=lambda: self._dialer.link,
             objection=self._objection,
+            is_passing=self._is_passing,
             on_dispute=self._disputed,
             log=lambda: process.server.request_log,
             flush=process.server.flush,
@@ -197,6 +200,10 @@ class Member:
             self._ports.prepare(message)
         elif isinstance(message, Directory):
             self._banks = {bank.bank: bank for bank in message.banks}
+            now_s = asyncio.get_running_loop().time()
+            gone = [name for name, bank in self._banks.items() if not bank.is_connected]
+            self._gone_s = {name: self._gone_s.get(name, now_s) for name in gone}
+            self._ports.look_again()
         else:
             log_event(logger, logging.WARNING, "gateway says what only banks say", message=type(message).__name__)
 
@@ -208,6 +215,14 @@ class Member:
         bank = command.counterparty.partition("/")[0]
         objection = self._objection_to(bank) if self._banks and self._ports.is_connected else None
         return objection if isinstance(objection, BankUnreachable) else None
+
+    def _is_passing(self, command: PlacePayment) -> bool:
+        """Tell whether what stands against a payment ought to be over any moment."""
+        return self._expects(command.counterparty.partition("/")[0])
+
+    def _expects(self, bank: str) -> bool:
+        gone_s = self._gone_s.get(bank)
+        return gone_s is not None and asyncio.get_running_loop().time() - gone_s < RETURN_S
 
     def _objection_to(self, bank: str) -> FortressError | None:
         own, found = self._banks.get(self._name), self._banks.get(bank)
@@ -274,9 +289,10 @@ class Member:
             Refused: there is no such payee, or bank.
             GatewayUnreachable, BankUnreachable, DeadlinePassed: nobody could be asked.
         """
-        objection = self._objection_to(bank) if self._banks and self._ports.is_connected else None
-        if objection is not None:
-            raise objection
+        while (objection := self._objection_to(bank) if self._banks and self._ports.is_connected else None) is not None:
+            if not isinstance(objection, BankUnreachable) or not self._expects(bank):
+                raise objection
+            await asyncio.sleep(TICK_S)
         return await self._ask(RESOLVE, WhoIs(bank, payee, currency), ResolveAnswer)
 
     async def banks(self) -> BanksAnswer:

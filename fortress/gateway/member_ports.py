@@ -85,6 +85,7 @@ class MemberPorts(MemberLegs):
         bank: its books.
         link: gives the registered link; None while there is none.
         objection: tells why a payment cannot be begun now, as far as this bank knows.
+        is_passing: tells whether that ought to be over any moment.
         on_dispute: told the legs whose outcome contradicts the books, and the status that said so.
         log: gives the log of requests, in which payments have lines as well.
         flush: sends answers that were given outside of a read pass.
@@ -100,6 +101,7 @@ class MemberPorts(MemberLegs):
         *,
         link: Callable[[], Link | None],
         objection: Callable[[PlacePayment], FortressError | None],
+        is_passing: Callable[[PlacePayment], bool],
         on_dispute: Callable[[Leg, Status], None],
         log: Callable[[], RequestLog],
         flush: Callable[[], None],
@@ -108,9 +110,11 @@ class MemberPorts(MemberLegs):
         super().__init__(bank, link=link, on_dispute=on_dispute, log=log)
         self.orders: dict[CustomerOrder, None] = {}
         self._objection = objection
+        self._is_passing = is_passing
         self._flush = flush
         self._wait_us = wait_us
         self._tasks: dict[asyncio.Task[None], CustomerOrder] = {}
+        self._awaiting: dict[CustomerOrder, None] = {}  # whose payee's bank ought to be back any moment
 
     # --- What the member calls ---------------------------------------------------------------------------------------
     def pay(self, command: PlacePayment, answered: Paid) -> None:
@@ -128,6 +132,7 @@ class MemberPorts(MemberLegs):
     def tick(self) -> None:
         """Do what is due: ask again, try again, tell customers who waited long enough."""
         now = clock_us()
+        self.look_again()
         for leg in [leg for leg in self.legs.values() if leg.due_us <= now]:
             leg.ticked(now)
         due = [order for order in self.orders if order.due_us <= now]
@@ -136,8 +141,17 @@ class MemberPorts(MemberLegs):
         if due:
             self._flush()
 
+    def look_again(self) -> None:
+        """Place the orders whose payee's bank is back, and refuse those for which the wait is over."""
+        awaiting, self._awaiting = self._awaiting, {}
+        for order in awaiting:
+            self.place(order)
+
     def leave(self) -> None:
         """Forget everything: this node is primary no longer, and another one goes on from the tables."""
+        awaiting, self._awaiting = self._awaiting, {}
+        for order in awaiting:
+            self._fail(order, NotPrimary())
         for order in tuple(self.orders):
             order.leave()
         self.legs.clear()
@@ -172,6 +186,8 @@ class MemberPorts(MemberLegs):
         def looked(is_known: bool) -> None:
             if is_known:
                 self._place(asked)
+            elif not is_worn and self._is_passing(asked.command):
+                self._awaiting[asked] = None
             else:
                 order.placed(objection, None, clock_us())
 

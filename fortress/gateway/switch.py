@@ -69,6 +69,7 @@ class Switch:
         self.coordinator = Coordinator(
             bank,
             link_of=self.directory.link_of,
+            expects=self.directory.expects,
             log=lambda: process.server.request_log,
             deadline_us=settings.switch.deadline_ms * 1_000,
         )
@@ -167,6 +168,7 @@ class Switch:
         try:
             await self._recover()
             self._is_open = True
+            self.directory.open()
             self._settlement.start()
             log_event(logger, logging.INFO, "gateway is open", epoch=self._bank.engine.epoch)
             while True:

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from fortress.errors import BankUnreachable, Busy, DiskFull, PaymentUnfinished, Status
 from fortress.gateway import coordinator as module
+from fortress.gateway import directory
 from fortress.gateway.coordinator import Allowance, Coordinator
 from fortress.gateway.messages import Acknowledge, Inquire, Outcome, Prepare, Submit, Vote
 from fortress.gateway.payment import Phase
@@ -59,8 +60,28 @@ async def test_a_payment_over_the_cap_is_refused(tmp_path: Path) -> None:
         assert hub.process.statistics()["payments"] == {"done": 3, "refused": 2, "given_up": 0}
 
 
-async def test_a_payment_to_a_bank_that_is_not_here_is_given_up(tmp_path: Path) -> None:
+async def test_a_bank_that_has_just_gone_is_waited_for(tmp_path: Path) -> None:
+    """A submission to it is not heard; the payer's bank repeats it, and then the payee's may be back."""
+    async with switching(tmp_path) as hub:
+        a, b = await hub.enter_both()
+        await b.close()
+        await until(lambda: hub.switch.directory.connected == 1)
+        submit = submission()
+        a.say(submit)
+        a.say(submission(payee_bank="bank-z"))  # answered behind it
+        assert (await a.outcome()).reason == Status.payee_bank_unknown
+        assert submit.id not in machines(hub).machines and a.told(Outcome) == []
+        b = await hub.enter("bank-b", epoch=2)
+        a.say(submit)
+        b.say(Vote((await b.wait(Prepare)).id))
+        assert (await a.outcome()).sequence > 0
+
+
+async def test_a_payment_to_a_bank_that_is_not_here_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """For now: another attempt may be made; this one never happens, not even when the bank is back."""
+    monkeypatch.setattr(directory, "RETURN_S", 0.0)
     async with switching(tmp_path) as hub:
         a, b = await hub.enter_both()
         await b.close()

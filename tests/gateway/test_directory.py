@@ -211,6 +211,24 @@ async def test_everybody_sees_the_banks_as_they_stand(tmp_path: Path) -> None:
         assert found is not None and not found.is_connected and found.since_us > added_us
 
 
+async def test_banks_are_expected_for_a_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All when this node becomes the gateway, each when it has just gone; never one that is suspended or unknown."""
+    async with switching(tmp_path) as hub:
+        directory = hub.switch.directory
+        await until(lambda: directory.expects("bank-a") and directory.expects("bank-b"))
+        assert not directory.expects("bank-z")
+        a = await hub.enter("bank-a", epoch=3)
+        assert not directory.expects("bank-a")
+        await hub.suspend("bank-b")
+        assert not directory.expects("bank-b")
+        monkeypatch.setattr(module, "RETURN_S", 0.0)
+        await a.close()
+        await until(lambda: directory.connected == 0)
+        assert not directory.expects("bank-a")
+        monkeypatch.setattr(module, "RETURN_S", 60.0)
+        assert directory.expects("bank-a")
+
+
 async def test_changes_of_a_moment_are_told_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Banks that come back at once do not each cause a message to each; what is not told yet ends with the node."""
     async with switching(tmp_path) as hub:

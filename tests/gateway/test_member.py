@@ -21,6 +21,7 @@ from fortress.errors import (
     Status,
     UnknownOperation,
 )
+from fortress.gateway import member as member_module
 from fortress.gateway import member_legs, member_ports, participant
 from fortress.gateway.messages import Acknowledge, Directory, Inquire, Outcome, Submit, Vote
 from fortress.gateway.participant import attempt_id
@@ -290,8 +291,39 @@ async def test_what_was_begun_is_answered_without_a_gateway_too(
         assert bank.position == before
 
 
-async def test_what_cannot_arrive_is_not_begun(tmp_path: Path) -> None:
+async def test_a_bank_that_has_just_gone_is_waited_for(tmp_path: Path) -> None:
+    """Its standby takes over in less; names are answered and payments made then, and none is begun before."""
+    async with member(tmp_path) as bank:
+        bank.gateway.send(Directory((bank_state(BANK), bank_state("bank-b", is_connected=False))))
+        before, command = bank.position, bank.command()
+        await until(lambda: bank.member._objection(command), "the directory")
+        answer = bank.pay(command)
+        asking = asyncio.ensure_future(bank.member.resolve("bank-b", "ines", "EUR"))
+        for _ in range(20):
+            await asyncio.sleep(0.01)
+        assert not answer.done() and not asking.done() and bank.position == before
+        bank.gateway.send(bank.gateway.directory)
+        await bank.decide((await bank.submitted()).id, 7)
+        assert done(await within(answer)).gateway_sequence == 7
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+
+
+async def test_whoever_waits_for_a_bank_is_answered_when_this_node_is_primary_no_longer(tmp_path: Path) -> None:
+    """Nothing was begun."""
+    async with member(tmp_path) as bank:
+        bank.gateway.send(Directory((bank_state(BANK), bank_state("bank-b", is_connected=False))))
+        before, command = bank.position, bank.command()
+        await until(lambda: bank.member._objection(command), "the directory")
+        answer = bank.pay(command)
+        await until(lambda: bank.member._ports._awaiting, "the wait")
+        bank.member._ports.leave()
+        assert isinstance(await within(answer), NotPrimary) and bank.position == before
+
+
+async def test_what_cannot_arrive_is_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As the gateway told last; nothing is in the journal, so the same id may be tried again, and is when it can."""
+    monkeypatch.setattr(member_module, "RETURN_S", 0.05)
     async with member(tmp_path) as bank:
         bank.gateway.send(Directory((bank_state(BANK), bank_state("bank-b", is_connected=False))))
         before, command = bank.position, bank.command()
