@@ -34,11 +34,8 @@ from fortress.gateway.messages import BankState, Directory, Message, Outcome, Pr
 from fortress.gateway.participant import Leg
 from fortress.gateway.questions import LEAVES, RESOLVE, ROOT, STEPS, StepsOf, WhoIs
 from fortress.ledger.commands import PlacePayment
-from fortress.ledger.model import Actor
 from fortress.ledger.model import BankState as State
 from fortress.protocol.accounts import ResolveAnswer
-from fortress.protocol.fields import Done
-from fortress.protocol.payments import GetPayment, ListPayments, PaymentsAnswer, PaymentView, ResolvePayment
 from fortress.protocol.switching import BanksAnswer, BankView
 from fortress.server.logs import log_event
 from fortress.server.ports import Paid
@@ -101,6 +98,9 @@ class Member:
             away_s=self._away_s,
             drop=lambda id: self._ports.legs.pop(id, None),
         )
+        self.payment = self._doubts.payment
+        self.payments = self._doubts.payments
+        self.resolve_payment = self._doubts.resolve_payment
         process.node.ports.payments = self
 
     # --- A part of the node ------------------------------------------------------------------------------------------
@@ -304,18 +304,6 @@ class Member:
         if not self._banks:
             raise GatewayUnreachable("the gateway has not answered yet")
         return BanksAnswer([_view(each) for each in self._banks.values()])
-
-    async def payment(self, actor: Actor, request: GetPayment) -> PaymentView:
-        """Read a payment of the actor's own, or for staff anybody's."""
-        return await self._doubts.payment(actor, request)
-
-    async def payments(self, actor: Actor, request: ListPayments) -> PaymentsAnswer:
-        """List payments between banks."""
-        return await self._doubts.payments(actor, request)
-
-    async def resolve_payment(self, actor: Actor, request: ResolvePayment) -> Done:
-        """End a payment by hand; approved already."""
-        return await self._doubts.resolve_payment(actor, request)
 
 
 def _view(b: BankState) -> BankView:

@@ -215,6 +215,8 @@ async def test_banks_are_expected_for_a_moment(tmp_path: Path, monkeypatch: pyte
     """All when this node becomes the gateway, each when it has just gone; never one that is suspended or unknown."""
     async with switching(tmp_path) as hub:
         directory = hub.switch.directory
+        for name in ("bank-a", "bank-b"):
+            await hub.add(name)
         await until(lambda: directory.expects("bank-a") and directory.expects("bank-b"))
         assert not directory.expects("bank-z")
         a = await hub.enter("bank-a", epoch=3)
