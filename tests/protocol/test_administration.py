@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from fortress.protocol.administration import Approve, Invite, Lock, SetLimits, SetRole, Trail
+from fortress.protocol.administration import Approve, Invite, Lock, SetLimits, SetRole, Trail, TrialBalanceRow
 
 ID = bytes(16)
 ROLES: dict[str, Any] = {"id": ID, "username": "bob", "roles": ["teller"]}
@@ -48,3 +48,13 @@ def test_no_limit_and_no_floor_can_be_said() -> None:
     limits = msgspec.msgpack.decode(msgspec.msgpack.encode({**LIMITS, "floor_minor": None}), type=SetLimits)
     assert (limits.floor_minor, limits.payment_minor) == (None, None)
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(LIMITS), type=SetLimits).floor_minor == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "adds_up"),
+    [({}, True), ({"sum_minor": 1}, False), ({"debits_minor": 6}, False), ({"held_minor": 1}, False)],
+)
+def test_sums_are_as_they_must_be_or_not(changes: dict[str, int], adds_up: bool) -> None:
+    """Debits equal credits, and what is on hold is what the holds add up to."""
+    sums = {"debits_minor": 5, "credits_minor": 5, "sum_minor": 0, "held_minor": 2, "holds_minor": 2}
+    assert TrialBalanceRow("EUR", 1, **{**sums, **changes}).adds_up is adds_up
