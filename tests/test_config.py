@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import FrozenInstanceError, fields
@@ -254,6 +255,14 @@ def test_what_a_setting_takes_is_said_in_words(rule: Rule, kind: type, words: st
 def test_the_reference_page_is_up_to_date() -> None:
     """`make docs` was run after the last change of a setting."""
     assert (ROOT / "docs" / "reference" / "settings.md").read_text("utf-8") == reference_table()
+
+
+def test_every_setting_is_read_by_something() -> None:
+    """One that is only declared would be set in vain."""
+    declares = {"config.py", "sections.py"}
+    paths = [path for path in (ROOT / "fortress").rglob("*.py") if path.name not in declares]
+    code = "\n".join(path.read_text("utf-8") for path in paths)
+    assert [key for key, line in LINES.items() if not re.search(rf"\.{line.name}\b", code)] == []
 
 
 # --- reload ---------------------------------------------------------------------------------------------------------

@@ -63,6 +63,7 @@ class Engine:
         store_key: bytes,
         segment_bytes: int = 64 * 1024 * 1024,
         cache_mb: int = 64,
+        checkpoint_pages: int = 8000,
         account_cache_max: int = 131_072,
         id_cache_max: int = 131_072,
         id_skew_s: int = ID_SKEW_S,
@@ -84,7 +85,7 @@ class Engine:
         """
         settle(folder)
         with ExitStack() as opened:
-            store = Store(folder / "ledger.db", store_key, cache_mb=cache_mb)
+            store = Store(folder / "ledger.db", store_key, cache_mb=cache_mb, checkpoint_pages=checkpoint_pages)
             opened.callback(store.close)
             journal = Journal.open(
                 folder / "journal", data_key, bank=bank, segment_bytes=segment_bytes, applied_lsn=store.applied_lsn

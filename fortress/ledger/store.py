@@ -65,12 +65,13 @@ class Store:
         path: the database file; made when it is missing.
         key: 32 bytes; the file is encrypted with AEGIS-256, page by page, and authenticated.
         cache_mb: page cache of the writing connection.
+        checkpoint_pages: in the write-ahead log, after which it is folded in.
     """
 
-    def __init__(self, path: Path, key: bytes, *, cache_mb: int = 64) -> None:
+    def __init__(self, path: Path, key: bytes, *, cache_mb: int = 64, checkpoint_pages: int = 8000) -> None:
         self.path = path
         self._key = key
-        self._cache_mb = cache_mb
+        self._checkpoint_pages = checkpoint_pages
         self._upserts = {table: upsert(table) for table in UPSERTED}
         self._readers = threading.local()
         self._open_readers: list[apsw.Connection] = []
@@ -80,9 +81,10 @@ class Store:
 
     # --- Connections -----------------------------------------------------------------------------------------------
     def _connect(self, cache_mb: int) -> apsw.Connection:
-        pragmas = f"PRAGMA synchronous = normal; PRAGMA cache_size = {-1024 * cache_mb}; PRAGMA temp_store = memory"
+        pragmas = f"PRAGMA synchronous = normal; PRAGMA cache_size = {-1024 * cache_mb}; PRAGMA temp_store = memory; "
+        pragmas += f"PRAGMA wal_autocheckpoint = {self._checkpoint_pages}"
         try:
-            return connect(self.path, self._key, pragmas=f"{pragmas}; PRAGMA wal_autocheckpoint = 8000")
+            return connect(self.path, self._key, pragmas=pragmas)
         except KeyUnusable as error:
             # the key comes out of a keyring that was authentic, so it is the file that is not as it was written
             raise StoreCorrupt(f"{self.path.name} does not open: it is damaged, or another folder's") from error

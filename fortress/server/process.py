@@ -454,6 +454,7 @@ def _open_engine(folder: Folder, on_progress: Callable[[int, int], None]) -> Eng
         store_key=folder.keyring.store_key,
         segment_bytes=ledger.segment_bytes,
         cache_mb=ledger.cache_mb,
+        checkpoint_pages=ledger.checkpoint_pages,
         account_cache_max=ledger.account_cache_max,
         id_cache_max=ledger.id_cache_max,
         id_skew_s=ledger.id_skew_s,
