@@ -34,8 +34,11 @@ from fortress.gateway.messages import BankState, Directory, Message, Outcome, Pr
 from fortress.gateway.participant import Leg
 from fortress.gateway.questions import LEAVES, RESOLVE, ROOT, STEPS, StepsOf, WhoIs
 from fortress.ledger.commands import PlacePayment
+from fortress.ledger.model import Actor
 from fortress.ledger.model import BankState as State
 from fortress.protocol.accounts import ResolveAnswer
+from fortress.protocol.fields import Done
+from fortress.protocol.payments import GetPayment, ListPayments, PaymentsAnswer, PaymentView, ResolvePayment
 from fortress.protocol.switching import BanksAnswer, BankView
 from fortress.server.logs import log_event
 from fortress.server.ports import Paid
@@ -52,6 +55,46 @@ Fields = TypeVar("Fields")
 logger = logging.getLogger(__name__)
 
 
+class _Banks:
+    """The banks as the gateway last told.
+
+    Args:
+        own: this bank's name.
+
+    Attributes:
+        states: by name; empty while nothing was told.
+    """
+
+    def __init__(self, own: str) -> None:
+        self._own = own
+        self._gone_s: dict[str, float] = {}
+        self.states: dict[str, BankState] = {}
+
+    def told(self, message: Directory, now_s: float) -> None:
+        """Take what the gateway tells; who is not there is gone since it was first told so."""
+        self.states = {bank.bank: bank for bank in message.banks}
+        gone = [name for name, bank in self.states.items() if not bank.is_connected]
+        self._gone_s = {name: self._gone_s.get(name, now_s) for name in gone}
+
+    def expects(self, bank: str, now_s: float) -> bool:
+        """Tell whether a bank that is not there ought to be back any moment."""
+        gone_s = self._gone_s.get(bank)
+        return gone_s is not None and now_s - gone_s < RETURN_S
+
+    def objection_to(self, bank: str) -> FortressError | None:
+        """Tell why nothing can be paid to a bank now; None if that is not known."""
+        own, found = self.states.get(self._own), self.states.get(bank)
+        if not self.states:
+            return None
+        if found is None:
+            return Refused(Status.payee_bank_unknown, {"bank": bank})
+        if found.state == SUSPENDED:
+            return Refused(Status.bank_suspended, {"bank": bank})
+        if own is not None and own.state == SUSPENDED:
+            return Refused(Status.bank_suspended, {"bank": self._own})
+        return None if found.is_connected else BankUnreachable("", {"bank": bank})
+
+
 class Member:
     """This node as a bank of its gateway (`fortress.server.process.Part`, `fortress.server.ports.Payments`).
 
@@ -65,8 +108,7 @@ class Member:
         self._settings = settings
         self._bank = process.node.bank
         self._name = settings.node.bank
-        self._banks: dict[str, BankState] = {}
-        self._gone_s: dict[str, float] = {}  # banks that are not at the gateway: since when, as far as is known here
+        self._banks = _Banks(self._name)
         self._disputes = 0
         self._is_on_duty = False
         self._lost_s = 0.0
@@ -98,9 +140,6 @@ class Member:
             away_s=self._away_s,
             drop=lambda id: self._ports.legs.pop(id, None),
         )
-        self.payment = self._doubts.payment
-        self.payments = self._doubts.payments
-        self.resolve_payment = self._doubts.resolve_payment
         process.node.ports.payments = self
 
     # --- A part of the node ------------------------------------------------------------------------------------------
@@ -199,10 +238,7 @@ class Member:
         elif isinstance(message, Prepare):
             self._ports.prepare(message)
         elif isinstance(message, Directory):
-            self._banks = {bank.bank: bank for bank in message.banks}
-            now_s = asyncio.get_running_loop().time()
-            gone = [name for name, bank in self._banks.items() if not bank.is_connected]
-            self._gone_s = {name: self._gone_s.get(name, now_s) for name in gone}
+            self._banks.told(message, asyncio.get_running_loop().time())
             self._ports.look_again()
         else:
             log_event(logger, logging.WARNING, "gateway says what only banks say", message=type(message).__name__)
@@ -212,27 +248,15 @@ class Member:
 
         What it would refuse for good it refuses itself: only a refusal that is in the books repeats.
         """
-        bank = command.counterparty.partition("/")[0]
-        objection = self._objection_to(bank) if self._banks and self._ports.is_connected else None
+        objection = self._objection_to(command.counterparty.partition("/")[0])
         return objection if isinstance(objection, BankUnreachable) else None
+
+    def _objection_to(self, bank: str) -> FortressError | None:
+        return self._banks.objection_to(bank) if self._ports.is_connected else None
 
     def _is_passing(self, command: PlacePayment) -> bool:
         """Tell whether what stands against a payment ought to be over any moment."""
-        return self._expects(command.counterparty.partition("/")[0])
-
-    def _expects(self, bank: str) -> bool:
-        gone_s = self._gone_s.get(bank)
-        return gone_s is not None and asyncio.get_running_loop().time() - gone_s < RETURN_S
-
-    def _objection_to(self, bank: str) -> FortressError | None:
-        own, found = self._banks.get(self._name), self._banks.get(bank)
-        if found is None:
-            return Refused(Status.payee_bank_unknown, {"bank": bank})
-        if found.state == SUSPENDED:
-            return Refused(Status.bank_suspended, {"bank": bank})
-        if own is not None and own.state == SUSPENDED:
-            return Refused(Status.bank_suspended, {"bank": self._name})
-        return None if found.is_connected else BankUnreachable("", {"bank": bank})
+        return self._banks.expects(command.counterparty.partition("/")[0], asyncio.get_running_loop().time())
 
     def _disputed(self, leg: Leg, status: Status) -> None:
         """Keep for operators that the gateway decided what these books contradict; nothing is done to them."""
@@ -289,8 +313,9 @@ class Member:
             Refused: there is no such payee, or bank.
             GatewayUnreachable, BankUnreachable, DeadlinePassed: nobody could be asked.
         """
-        while (objection := self._objection_to(bank) if self._banks and self._ports.is_connected else None) is not None:
-            if not isinstance(objection, BankUnreachable) or not self._expects(bank):
+        loop = asyncio.get_running_loop()
+        while (objection := self._objection_to(bank)) is not None:
+            if not isinstance(objection, BankUnreachable) or not self._banks.expects(bank, loop.time()):
                 raise objection
             await asyncio.sleep(TICK_S)
         return await self._ask(RESOLVE, WhoIs(bank, payee, currency), ResolveAnswer)
@@ -301,9 +326,22 @@ class Member:
         Raises:
             GatewayUnreachable: it has not told yet.
         """
-        if not self._banks:
+        states = self._banks.states
+        if not states:
             raise GatewayUnreachable("the gateway has not answered yet")
-        return BanksAnswer([_view(each) for each in self._banks.values()])
+        return BanksAnswer([_view(each) for each in states.values()])
+
+    async def payment(self, actor: Actor, request: GetPayment) -> PaymentView:
+        """Read a payment of the actor's own, or for staff anybody's."""
+        return await self._doubts.payment(actor, request)
+
+    async def payments(self, actor: Actor, request: ListPayments) -> PaymentsAnswer:
+        """List payments between banks."""
+        return await self._doubts.payments(actor, request)
+
+    async def resolve_payment(self, actor: Actor, request: ResolvePayment) -> Done:
+        """End a payment by hand; approved already."""
+        return await self._doubts.resolve_payment(actor, request)
 
 
 def _view(b: BankState) -> BankView:

@@ -94,9 +94,9 @@ def test_no_option_takes_a_secret() -> None:
         for option in param.opts
         if any(word in option for word in ("password", "secret", "token", "key", "pin"))
     ]
-    # files that hold one, and the name of a setting
+    # files that hold one, a command that prints one, and the name of a setting
     assert {option.rsplit(" ", 1)[1] for option in found} <= {
-        *("--password-file", "--new-password-file", "--key-file", "key")
+        *("--password-file", "--new-password-file", "--key-file", "--key-command", "key")
     }
 
 

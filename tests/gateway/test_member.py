@@ -352,7 +352,7 @@ async def test_what_is_refused_for_good_the_gateway_refuses(
     """A name is not asked for in vain; but a payment's refusal has to be in the books, or a repeat might be paid."""
     async with member(tmp_path) as bank:
         bank.gateway.send(Directory(states))
-        await until(lambda: tuple(bank.member._banks.values()) == states, "the directory")
+        await until(lambda: tuple(bank.member._banks.states.values()) == states, "the directory")
         with pytest.raises(Refused) as told:
             await bank.member.resolve("bank-b", "ines", "EUR")
         assert (told.value.status, told.value.facts) == (expected, facts)

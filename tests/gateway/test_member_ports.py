@@ -88,7 +88,7 @@ async def test_a_fault_in_looking_a_payment_up_is_an_answer(tmp_path: Path, monk
     async with member(tmp_path) as bank:
         with monkeypatch.context() as patch:
             patch.setattr(bank.bank, "fill", broken)
-            bank.member._banks["bank-x"] = bank_state("bank-x", is_connected=False)
+            bank.member._banks.states["bank-x"] = bank_state("bank-x", is_connected=False)
             told = await within(bank.pay(bank.command(id=bytes(15) + b"\x01", payee="bank-x/1000101")))
         assert type(told) is LedgerError and not bank.member._ports.orders
         assert (await bank.paid(bank.command())).gateway_sequence == 7
@@ -131,7 +131,7 @@ async def test_tables_that_cannot_be_read_are_an_answer(
             await bank.paid(command)
             monkeypatch.setattr(bank.bank, "read", broken)
         else:
-            bank.member._banks["bank-x"] = bank_state("bank-x", is_connected=False)
+            bank.member._banks.states["bank-x"] = bank_state("bank-x", is_connected=False)
             command = bank.command(id=bytes(15) + b"\x01", payee="bank-x/1000101")
             monkeypatch.setattr(bank.bank, "fill", broken)
         assert isinstance(await within(bank.pay(command)), IntegrityFailed)
@@ -164,7 +164,7 @@ async def test_closing_ends_what_is_still_looked_up(tmp_path: Path) -> None:
         held = hold_loading(bank.bank.engine)
         held.hold()
         try:
-            bank.member._banks["bank-x"] = bank_state("bank-x", is_connected=False)
+            bank.member._banks.states["bank-x"] = bank_state("bank-x", is_connected=False)
             answer = bank.pay(bank.command(id=bytes(15) + b"\x01", payee="bank-x/1000101"))
             await until(lambda: held.begun, "the tables are read")
             before = bank.position

@@ -826,9 +826,10 @@ def test_a_restored_ledger_begins_an_epoch(ledger: Ledger) -> None:
     ledger.commit()
     before = ledger.engine.last
     assert before is not None
-    record = ledger.engine.restored(NOW_US - 5, NOW_US + 1)
+    now_us = before.time_us + 7
+    record = ledger.engine.restored(NOW_US - 5, now_us)
     assert (record.lsn, record.epoch, record.count) == (before.lsn + 1, before.epoch + 1, 1)
-    assert [decode(blob) for blob in entries(record)] == [LedgerRestored(NOW_US + 1, NOW_US - 5)]
+    assert [decode(blob) for blob in entries(record)] == [LedgerRestored(now_us, NOW_US - 5)]
     assert ledger.engine.store.applied_lsn == record.lsn
     ledger.reopen()
     assert (ledger.engine.last, ledger.engine.epoch) == (record, before.epoch + 1)

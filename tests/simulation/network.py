@@ -292,6 +292,8 @@ class End(asyncio.Transport):
         self._is_closing = False
         self._high = 64 * 1024
         self._is_paused = False
+        self._is_reading = True
+        self._held: list[bytes] = []
         self._on_way = 0
         self._handshake: asyncio.Future[None] | None = None
         self._make: Callable[[], Any] | None = None
@@ -350,6 +352,9 @@ class End(asyncio.Transport):
     def arrived(self, data: bytes) -> None:
         other = self.other
         assert other is not None
+        if not self._is_reading:
+            self._held.append(data)
+            return
         if not other.is_over and not other.process.is_dead:
             other.process.call_soon(other._sent, len(data))
         self.run(lambda: self._take(data))
@@ -416,6 +421,14 @@ class End(asyncio.Transport):
         assert self.other is not None
         self.path.send(self.other.lost, ConnectionResetError("aborted"))
         self.process.call_soon(self._end, None)
+
+    def pause_reading(self) -> None:
+        self._is_reading = False
+
+    def resume_reading(self) -> None:
+        held, self._held, self._is_reading = self._held, [], True
+        for data in held:
+            self.arrived(data)
 
     def is_closing(self) -> bool:
         return self._is_closing
