@@ -70,16 +70,17 @@ class _Banks:
         self._gone_s: dict[str, float] = {}
         self.states: dict[str, BankState] = {}
 
-    def told(self, message: Directory, now_s: float) -> None:
+    def told(self, message: Directory) -> None:
         """Take what the gateway tells; who is not there is gone since it was first told so."""
+        now_s = asyncio.get_running_loop().time()
         self.states = {bank.bank: bank for bank in message.banks}
         gone = [name for name, bank in self.states.items() if not bank.is_connected]
         self._gone_s = {name: self._gone_s.get(name, now_s) for name in gone}
 
-    def expects(self, bank: str, now_s: float) -> bool:
+    def expects(self, bank: str) -> bool:
         """Tell whether a bank that is not there ought to be back any moment."""
         gone_s = self._gone_s.get(bank)
-        return gone_s is not None and now_s - gone_s < RETURN_S
+        return gone_s is not None and asyncio.get_running_loop().time() - gone_s < RETURN_S
 
     def objection_to(self, bank: str) -> FortressError | None:
         """Tell why nothing can be paid to a bank now; None if that is not known."""
@@ -127,7 +128,7 @@ class Member:
             self._bank,
             link=lambda: self._dialer.link,
             objection=self._objection,
-            is_passing=self._is_passing,
+            is_passing=lambda command: self._banks.expects(command.counterparty.partition("/")[0]),
             on_dispute=self._disputed,
             log=lambda: process.server.request_log,
             flush=process.server.flush,
@@ -238,7 +239,7 @@ class Member:
         elif isinstance(message, Prepare):
             self._ports.prepare(message)
         elif isinstance(message, Directory):
-            self._banks.told(message, asyncio.get_running_loop().time())
+            self._banks.told(message)
             self._ports.look_again()
         else:
             log_event(logger, logging.WARNING, "gateway says what only banks say", message=type(message).__name__)
@@ -253,10 +254,6 @@ class Member:
 
     def _objection_to(self, bank: str) -> FortressError | None:
         return self._banks.objection_to(bank) if self._ports.is_connected else None
-
-    def _is_passing(self, command: PlacePayment) -> bool:
-        """Tell whether what stands against a payment ought to be over any moment."""
-        return self._banks.expects(command.counterparty.partition("/")[0], asyncio.get_running_loop().time())
 
     def _disputed(self, leg: Leg, status: Status) -> None:
         """Keep for operators that the gateway decided what these books contradict; nothing is done to them."""
@@ -313,9 +310,8 @@ class Member:
             Refused: there is no such payee, or bank.
             GatewayUnreachable, BankUnreachable, DeadlinePassed: nobody could be asked.
         """
-        loop = asyncio.get_running_loop()
         while (objection := self._objection_to(bank)) is not None:
-            if not isinstance(objection, BankUnreachable) or not self._banks.expects(bank, loop.time()):
+            if not isinstance(objection, BankUnreachable) or not self._banks.expects(bank):
                 raise objection
             await asyncio.sleep(TICK_S)
         return await self._ask(RESOLVE, WhoIs(bank, payee, currency), ResolveAnswer)
