@@ -112,7 +112,7 @@ class LedgerSettings:
     account_cache_max: int = number(81920, "accounts kept in memory; others are read from the tables", 1024)
     id_cache_max: int = number(131072, "latest transfer ids kept in memory; older ones are looked up", 1024)
     cache_mb: int = number(48, "page cache of the tables in MiB", 1, 65536)
-    checkpoint_pages: int = number(8000, "pages in the tables' write-ahead log before it is folded in", 100, 1_000_000)
+    checkpoint_pages: int = number(32000, "pages in the tables' write-ahead log before it is folded in", 100, 1_000_000)
     id_skew_s: int = number(60, "seconds that the time inside a new id may lie ahead of this clock", 1, 3600)
 
 

@@ -63,7 +63,7 @@ class Engine:
         store_key: bytes,
         segment_bytes: int = 64 * 1024 * 1024,
         cache_mb: int = 64,
-        checkpoint_pages: int = 8000,
+        checkpoint_pages: int = 32_000,
         account_cache_max: int = 131_072,
         id_cache_max: int = 131_072,
         id_skew_s: int = ID_SKEW_S,

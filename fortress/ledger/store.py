@@ -68,7 +68,7 @@ class Store:
         checkpoint_pages: in the write-ahead log, after which it is folded in.
     """
 
-    def __init__(self, path: Path, key: bytes, *, cache_mb: int = 64, checkpoint_pages: int = 8000) -> None:
+    def __init__(self, path: Path, key: bytes, *, cache_mb: int = 64, checkpoint_pages: int = 32_000) -> None:
         self.path = path
         self._key = key
         self._checkpoint_pages = checkpoint_pages
