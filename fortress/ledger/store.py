@@ -81,7 +81,9 @@ class Store:
 
     # --- Connections -----------------------------------------------------------------------------------------------
     def _connect(self, cache_mb: int) -> apsw.Connection:
-        pragmas = f"PRAGMA synchronous = normal; PRAGMA cache_size = {-1024 * cache_mb}; PRAGMA temp_store = memory; "
+        # the log is synced at each commit, which the tables do not need: synced all at once when it is folded in, it
+        # stalls the journal's writes for long
+        pragmas = f"PRAGMA synchronous = full; PRAGMA cache_size = {-1024 * cache_mb}; PRAGMA temp_store = memory; "
         pragmas += f"PRAGMA wal_autocheckpoint = {self._checkpoint_pages}"
         try:
             return connect(self.path, self._key, pragmas=pragmas)

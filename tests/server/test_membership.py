@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from fortress.authority import LOCAL_HOSTS, Kind, adopt, issue
+from fortress.config import load
 from fortress.errors import ChainBroken, IntegrityFailed, NotPrimary, Quarantined, SettingInvalid
 from fortress.ledger.commands import ReleaseHold
 from fortress.ledger.keyring import Keyring, read_kek
@@ -22,6 +24,7 @@ from fortress.pair.control import CONTROL_NAME
 from fortress.pair.messages import Mark
 from fortress.protocol.accounts import Profile
 from fortress.server import membership
+from fortress.server.backups import create_backup
 from fortress.server.bank import new_id
 from fortress.server.digests import Digests
 from fortress.server.folder import KEYRING_NAME, Folder, create, open_folder
@@ -239,6 +242,17 @@ async def test_an_empty_node_becomes_a_second_copy(tmp_path: Path, monkeypatch: 
         with pytest.raises(NotPrimary) as refused:
             await second.bank.commit(ReleaseHold(BANK_ACTOR, new_id(), int(HoldState.voided)))
         assert refused.value.facts == {"primary": "there:1"}
+
+
+async def test_a_backup_is_made_of_the_standby(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what its clients were told is done; the primary need not do it."""
+    two = Two(tmp_path, monkeypatch)
+    async with two.serving(0) as first, two.serving(1) as second:
+        await paired(first, second)
+        alice = await first.sign_in("alice")
+        payment = await alice.pay("bob", "1.00 EUR")
+        made = await asyncio.to_thread(create_backup, load(two.folders[1], {}, {}), {}, tmp_path / "kept")
+        assert (made.header.node, made.header.position, made.left_out) == ("two", payment.position, 0)
 
 
 async def test_a_standby_far_behind_gets_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
