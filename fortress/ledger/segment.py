@@ -69,6 +69,7 @@ _OUTER_SIZE_BYTES = _OUTER.size + _CRC.size
 _TAG_SIZE_BYTES = 16
 _FOOTER_CONTENT = struct.Struct(">QQ32s")
 _SCAN_SIZE_BYTES = 1024 * 1024
+FILL_SIZE_BYTES = 256 * 1024
 _ZEROS = bytes(_SCAN_SIZE_BYTES)
 
 Entropy = Callable[[int], bytes]
@@ -463,9 +464,21 @@ def open_direct(path: Path) -> int:
         return os.open(path, os.O_RDWR)
 
 
-def fill_with_zeros(fd: int, start: int, end: int, *, is_cancelled: Callable[[], bool] = lambda: False) -> None:
-    """Write zeros from ``start`` to ``end``, both at block borders; stops early when cancelled."""
-    with mmap.mmap(-1, _SCAN_SIZE_BYTES) as zeros, memoryview(zeros) as view:
+def fill_with_zeros(
+    fd: int,
+    start: int,
+    end: int,
+    *,
+    is_cancelled: Callable[[], bool] = lambda: False,
+    between: Callable[[], object] = lambda: None,
+) -> None:
+    """Write zeros from ``start`` to ``end``, both at block borders; stops early when cancelled.
+
+    Args:
+        between: called between one piece and the next; where commits share the disk it gives them their turn.
+    """
+    with mmap.mmap(-1, FILL_SIZE_BYTES) as zeros, memoryview(zeros) as view:
         while start < end and not is_cancelled():
-            with view[: min(_SCAN_SIZE_BYTES, end - start)] as chunk:
+            with view[: min(FILL_SIZE_BYTES, end - start)] as chunk:
                 start += os.pwrite(fd, chunk, start)
+            between()

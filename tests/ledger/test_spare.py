@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fortress.errors import DiskFull
+from fortress.ledger import spare as module
 from fortress.ledger.spare import SPARE_NAME, Spare, free_space
 
 SIZE = 64 * 1024
@@ -85,3 +87,34 @@ def test_a_broken_disk_is_not_taken_for_a_full_one(tmp_path: Path, monkeypatch: 
     spare.prepare()
     with pytest.raises(OSError, match="error"):
         spare.take(SIZE)
+
+
+def test_whoever_needs_the_file_waits_for_no_pause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ahead of time it is filled in pieces with pauses, so that commits get the disk; then it hurries, each time."""
+    pauses: list[float] = []
+    wait = threading.Event.wait
+
+    def noted(event: threading.Event, timeout: float | None = None) -> bool:
+        if timeout == 600.0:
+            pauses.append(timeout)
+        return wait(event, timeout)
+
+    monkeypatch.setattr(module, "PAUSE_S", 600.0)
+    monkeypatch.setattr(threading.Event, "wait", noted)
+    spare = Spare(tmp_path, 1024 * 1024)
+    for _ in range(2):
+        pauses.clear()
+        spare.prepare()
+        path = spare.take(1024 * 1024)
+        assert path.stat().st_size == 1024 * 1024 and len(pauses) == 4
+        path.rename(tmp_path / "taken")
+    spare.close()
+
+
+def test_closing_waits_for_no_pause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And leaves nothing behind."""
+    monkeypatch.setattr(module, "PAUSE_S", 600.0)
+    spare = Spare(tmp_path, 1024 * 1024)
+    spare.prepare()
+    spare.close()
+    assert not list(tmp_path.iterdir())
