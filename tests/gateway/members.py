@@ -51,6 +51,9 @@ class MemberBank(World):
         if is_linked:
             link = await self.gateway.wait_link()
             await link.ask("steps", (bytes(16),), list[Any])  # so it has read the directory that went before
+        await self.bank.fill(
+            self.bank.state.want_accounts([self.a, self.b])
+        )  # or memory gets them at some later moment
         return self
 
     # --- the payer's side --------------------------------------------------------------------------------------------
