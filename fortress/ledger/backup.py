@@ -149,13 +149,17 @@ class Writer:
         path: of the file to be; one that is there is replaced.
         header: with a salt that was never used before.
         data_key: of the node whose backup it is.
+        check: told where the whole, synced file lies before it gets its name; what it raises means that it gets none.
 
     Raises:
         OSError: it cannot be written.
     """
 
-    def __init__(self, path: Path, header: Header, data_key: bytes) -> None:
+    def __init__(
+        self, path: Path, header: Header, data_key: bytes, *, check: Callable[[Path], None] = lambda written: None
+    ) -> None:
         self._path = path
+        self._check = check
         self._beside = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
         self._records = 0
         header_data = _encode(header)
@@ -201,6 +205,7 @@ class Writer:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
+        self._check(self._beside)
         os.replace(self._beside, self._path)
         sync_folder(self._path.parent)
 

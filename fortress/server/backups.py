@@ -51,8 +51,6 @@ from fortress.server.folder import FOLDER_MODE, KEYRING_NAME, data_folder, serve
 SETTINGS: Final = "settings.json"
 CERTS: Final = "certs"
 TABLES_PREFIX: Final = ".tables-"
-
-
 PEOPLE_AT_ONCE: Final = 4096
 APPLIED_S_MAX: Final = 10.0
 POLL_S: Final = 0.02
@@ -105,19 +103,22 @@ def create_backup(
         raise FolderMissing(f"{str(data)!r} holds no tables; start the node once, then back it up")
     keyring = Keyring.open(data / KEYRING_NAME, _kek_of(settings, environment))
     target.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+
+    def check(written: Path) -> None:
+        with Reader(written) as reader:
+            for _ in reader.records(keyring.data_key, on_progress=on_progress):
+                pass
+
     with ExitStack() as stack:
         tables = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=target, prefix=TABLES_PREFIX))) / "ledger.db"
         header, left_out = _header_of(settings, keyring, tables)
         path = target / name_of(header, f"{datetime.fromtimestamp(header.made_us / 1e6, UTC):%Y%m%dT%H%M%SZ}")
-        writer = stack.enter_context(Writer(path, header, keyring.data_key))
+        writer = stack.enter_context(Writer(path, header, keyring.data_key, check=check))
         for item in _items(settings, keyring, header, tables):
             writer.add(item)
             if isinstance(item, Records):
                 on_progress(decode(item.records[-1]).lsn, header.lsn)
-    with Reader(path) as reader:
-        for _ in reader.records(keyring.data_key, on_progress=on_progress):
-            pass
-        made = Made(path, header, reader.size_bytes, left_out)
+    made = Made(path, header, path.stat().st_size, left_out)
     write_note(data, BackupNote(header.made_us, header.lsn, header.position, made.size_bytes, path.name))
     return made
 

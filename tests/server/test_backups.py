@@ -181,6 +181,24 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert not list((tmp_path / "kept").iterdir()) and read_note(folder) is None
 
 
+def test_what_does_not_read_back_gets_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that gives back other bytes than it took leaves no backup, and does not touch the one before."""
+    folder = copied(tmp_path)
+    before = make(folder, tmp_path / "kept")
+    note = read_note(folder)
+    seal = backup._Seal.seal
+
+    def wrong(self: backup._Seal, plain: bytes, *, is_last: bool) -> bytes:
+        sealed = seal(self, plain, is_last=is_last)
+        return sealed[:-1] + bytes([sealed[-1] ^ is_last])
+
+    monkeypatch.setattr(backup._Seal, "seal", wrong)
+    with pytest.raises(BackupDamaged):
+        make(folder, tmp_path / "kept")
+    assert list((tmp_path / "kept").iterdir()) == [before.path] and read_note(folder) == note
+    assert others_in(before, folder)
+
+
 def test_what_lies_in_a_folder_is_listed(tmp_path: Path) -> None:
     """Oldest first, by what they say of themselves; and what only has the name."""
     folder, kept = copied(tmp_path), tmp_path / "kept"
