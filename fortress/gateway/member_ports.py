@@ -146,6 +146,8 @@ class MemberPorts(MemberLegs):
         awaiting, self._awaiting = self._awaiting, {}
         for order in awaiting:
             self.place(order)
+        if awaiting:
+            self._flush()
 
     def leave(self) -> None:
         """Forget everything: this node is primary no longer, and another one goes on from the tables."""

@@ -19,7 +19,7 @@ from fortress.ledger.segment import fill_with_zeros, open_direct
 
 SPARE_NAME = "spare.tmp"
 PAUSE_S = 0.004
-"""Between two pieces: at the most a quarter of the disk's time goes into the spare, which takes about a second."""
+"""Between two pieces, of which 64 MiB have 256: it takes a little over a second then."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 

@@ -309,6 +309,20 @@ async def test_a_bank_that_has_just_gone_is_waited_for(tmp_path: Path) -> None:
         await asyncio.gather(asking, return_exceptions=True)
 
 
+async def test_whoever_waited_in_vain_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer is sent, though nothing else happens at this node."""
+    monkeypatch.setattr(member_module, "RETURN_S", 0.2)
+    async with member(tmp_path) as bank:
+        bank.gateway.send(Directory((bank_state(BANK), bank_state("bank-b", is_connected=False))))
+        command = bank.command()
+        await until(lambda: bank.member._objection(command), "the directory")
+        answer = bank.pay(command)
+        sent: list[bool] = []
+        monkeypatch.setattr(bank.member._ports, "_flush", lambda: sent.append(answer.done()))
+        assert isinstance(await within(answer), BankUnreachable)
+        await until(lambda: True in sent, "the answer is sent")
+
+
 async def test_whoever_waits_for_a_bank_is_answered_when_this_node_is_primary_no_longer(tmp_path: Path) -> None:
     """Nothing was begun."""
     async with member(tmp_path) as bank:
